@@ -1,0 +1,107 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gradhealth/run.h>
+
+/// A run to and from an HDF5 file. lib/run_file/FORMAT.md documents the file.
+namespace gradhealth {
+
+/// What to do when the path is taken.
+enum class IfExists : std::uint8_t {
+  kNextName,  ///< Take the next free name: run.h5, run-2.h5, run-3.h5, …
+  kError,     ///< Throw UsageError.
+};
+
+struct WriterOptions {
+  IfExists if_exists = IfExists::kNextName;
+  std::size_t queue_bytes = 64u << 20;          ///< Bound of the queue between the trainer and the writer thread.
+  std::chrono::milliseconds flush_period{1000};  ///< A row is on its way to the disk no later than this.
+};
+
+enum class WriterState : std::uint8_t { kRecording, kClosed, kFailed };
+
+struct WriterStatus {
+  WriterState state = WriterState::kRecording;
+  std::filesystem::path path;
+  std::int64_t committed_rows = 0;  ///< Rows that a reader is guaranteed to find.
+  std::int64_t dropped_rows = 0;    ///< Rows lost to a full queue or after a failure.
+  std::string error;                ///< The first failure, in full; empty if none.
+};
+
+/// Writes one run file while the training runs (HDF5 single-writer, multiple-reader mode).
+/// Calls come from one thread at a time. With a thread-safe HDF5 a background thread does the
+/// writing; otherwise `append` and `flush` do it.
+class RunWriter {
+ public:
+  /// Creates the file under its final name, ready for readers.
+  /// @throws UsageError if the path cannot be a run file or is taken (IfExists::kError).
+  /// @throws IoError if the file cannot be created.
+  RunWriter(const std::filesystem::path& path, const RunInfo& info, const WriterOptions& options = {});
+  ~RunWriter();  ///< Closes; never throws.
+  RunWriter(RunWriter&&) noexcept;
+  RunWriter& operator=(RunWriter&&) noexcept;
+
+  /// Queues one row, its events, and the subjects that `run` has gained since the last call.
+  /// Never throws and never waits longer than a few milliseconds for a full queue: then the row is
+  /// dropped and counted. After a failure it does nothing but count.
+  void append(const Run& run, const StepRecord& record) noexcept;
+  /// Queues an event that belongs to no recorded step.
+  void append(const Event& event) noexcept;
+  /// Waits until everything queued so far is committed, or writing has failed.
+  void flush() noexcept;
+  /// Writes what is queued, marks the run finished and closes the file.
+  /// @throws IoError if anything acknowledged or queued could not be written.
+  void close();
+
+  WriterStatus status() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+enum class RunState : std::uint8_t {
+  kUnfinished,  ///< Still being written, or its trainer died.
+  kFinished,
+  kFailed,     ///< Recording stopped with an error; the training may have gone on.
+  kRecovered,  ///< Rebuilt from an unfinished file.
+};
+
+/// Reads a run file: finished, live, or left by a crashed trainer. Trusts nothing in it.
+class RunReader {
+ public:
+  /// @throws IoError if the file cannot be opened, FormatError if it is not a run file, is damaged or
+  /// truncated, or is of a newer major version.
+  explicit RunReader(const std::filesystem::path& path);
+  ~RunReader();
+  RunReader(RunReader&&) noexcept;
+  RunReader& operator=(RunReader&&) noexcept;
+
+  const std::filesystem::path& path() const;
+  const Run& run() const;
+  RunState state() const;
+  std::int64_t rows() const;  ///< Committed rows at the time of opening.
+  /// Calls `visit` for every committed row in order, each with the events of its step. Reads in blocks:
+  /// memory does not grow with the number of rows. The record is reused between calls.
+  void for_each_step(const std::function<void(const StepRecord&)>& visit) const;
+  /// All events, in the order written.
+  std::vector<Event> events() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The run files of a run: the file itself, or a directory's `*.h5` in name order.
+/// @throws IoError if the path does not exist or the directory holds no run file.
+std::vector<std::filesystem::path> run_files(const std::filesystem::path& run);
+
+}  // namespace gradhealth

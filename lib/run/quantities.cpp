@@ -1,0 +1,77 @@
+#include <gradhealth/run.h>
+
+namespace gradhealth {
+namespace {
+
+constexpr auto f32 = Precision::kFloat32;
+constexpr auto f64 = Precision::kFloat64;
+
+constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
+    {Quantity::kLoss, Axis::kRun, f64, "loss", "loss", "Value passed to step()."},
+    {Quantity::kLossNonfinite, Axis::kRun, f64, "loss_nonfinite", "1", "1 if the loss was NaN or infinite, else 0."},
+    {Quantity::kGlobalGradientNorm, Axis::kRun, f64, "global_gradient_norm", "loss",
+     "L2 norm of the loss gradient over all parameters, as step() found it."},
+    {Quantity::kStepTime, Axis::kRun, f64, "step_time", "s",
+     "Wall time since the previous step() returned, without the monitor's own time in step()."},
+    {Quantity::kLearningRate, Axis::kRun, f64, "learning_rate", "1", "Of the optimizer's first parameter group."},
+    {Quantity::kBatchSize, Axis::kRun, f64, "batch_size", "samples",
+     "First dimension of what entered the first parametric operator, summed over the step's forward passes."},
+    {Quantity::kNamedValue, Axis::kNamed, f64, "value", "1", "Value recorded by name."},
+    {Quantity::kGradientNorm, Axis::kParameter, f32, "gradient_norm", "loss",
+     "L2 norm of the loss gradient over all elements, as step() found it; missing where the gradient is undefined."},
+    {Quantity::kGradientMax, Axis::kParameter, f32, "gradient_max", "loss", "Largest |gradient| element."},
+    {Quantity::kGradientNonfinite, Axis::kParameter, f32, "gradient_nonfinite", "elements",
+     "NaN or infinite gradient elements."},
+    {Quantity::kGradientZeros, Axis::kParameter, f32, "gradient_zeros", "elements",
+     "Gradient elements that are exactly zero."},
+    {Quantity::kWeightNorm, Axis::kParameter, f32, "weight_norm", "1", "L2 norm before the step's update."},
+    {Quantity::kWeightNonfinite, Axis::kParameter, f32, "weight_nonfinite", "elements",
+     "NaN or infinite elements before the step's update."},
+    {Quantity::kUpdateRatio, Axis::kParameter, f32, "update_ratio", "1",
+     "Norm of the step's update over the norm before it, from a fixed sample of the elements; exactly 0 only if no "
+     "element changed."},
+    {Quantity::kActivationMean, Axis::kActivation, f32, "mean", "1", "Mean over all elements."},
+    {Quantity::kActivationStd, Axis::kActivation, f32, "std", "1", "Standard deviation over all elements."},
+    {Quantity::kActivationRms, Axis::kActivation, f32, "rms", "1", "Root mean square over all elements."},
+    {Quantity::kActivationMax, Axis::kActivation, f32, "max", "1", "Largest |element|."},
+    {Quantity::kActivationZeroFraction, Axis::kActivation, f32, "zero_fraction", "1",
+     "Share of the elements that are exactly zero."},
+    {Quantity::kActivationDeadFraction, Axis::kActivation, f32, "dead_fraction", "1",
+     "Share of the units that were zero for every sample of the window (at least 20 recorded steps and 1,000 samples)."},
+    {Quantity::kActivationNonfinite, Axis::kActivation, f32, "nonfinite", "elements", "NaN or infinite elements."},
+    {Quantity::kActivationGradientNorm, Axis::kActivation, f32, "gradient_norm", "loss",
+     "L2 norm of the loss gradient at this activation, over the whole batch."},
+    {Quantity::kActivationGradientNonfinite, Axis::kActivation, f32, "gradient_nonfinite", "elements",
+     "NaN or infinite elements of the loss gradient at this activation."},
+    {Quantity::kBackwardGain, Axis::kActivation, f32, "backward_gain", "1",
+     "Gradient norm at the activation recorded before this one over the gradient norm at this one."},
+    {Quantity::kCumulativeGrowth, Axis::kActivation, f32, "cumulative_growth", "1",
+     "Gradient norm at this activation over the gradient norm at the last one of the model."},
+    {Quantity::kInputMean, Axis::kFeature, f32, "mean", "1", "Mean over the step's samples."},
+    {Quantity::kInputStd, Axis::kFeature, f32, "std", "1", "Standard deviation over the step's samples."},
+    {Quantity::kInputMin, Axis::kFeature, f32, "min", "1", "Smallest value of the step's samples."},
+    {Quantity::kInputMax, Axis::kFeature, f32, "max", "1", "Largest value of the step's samples."},
+    {Quantity::kInputNonfinite, Axis::kFeature, f32, "nonfinite", "elements", "NaN or infinite values."},
+    {Quantity::kInputIntegerFraction, Axis::kFeature, f32, "integer_fraction", "1",
+     "Share of the values that are whole numbers."},
+}};
+
+constexpr bool in_enumeration_order() {
+  for (std::size_t i = 0; i < kQuantities.size(); ++i)
+    if (static_cast<std::size_t>(kQuantities[i].id) != i) return false;
+  return true;
+}
+static_assert(in_enumeration_order());
+
+}  // namespace
+
+const std::array<QuantityInfo, kQuantityCount>& quantities() { return kQuantities; }
+
+const QuantityInfo& info(Quantity quantity) { return kQuantities[static_cast<std::size_t>(quantity)]; }
+
+std::string_view name(Axis axis) {
+  constexpr std::array<std::string_view, kAxisCount> names{"run", "named", "parameter", "activation", "feature"};
+  return names[static_cast<std::size_t>(axis)];
+}
+
+}  // namespace gradhealth
