@@ -1,0 +1,41 @@
+#include "hooks/messenger.h"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+namespace gradhealth::hooks {
+namespace {
+
+constexpr int kMostLines = 5;
+constexpr int kMostFindingLines = 3;  // The last lines are kept for failures.
+
+}  // namespace
+
+void Messenger::line(const std::string& text) {
+  if (lines_++ >= kMostLines) return;
+  std::fputs(("gradhealth: " + text + "\n").c_str(), stderr);
+}
+
+void Messenger::taken_path(const std::filesystem::path& asked, const std::filesystem::path& used) {
+  if (messages_ == Messages::kFindings)
+    line(fmt::format("{} exists, recording to {}", asked.string(), used.string()));
+}
+
+void Messenger::finding(const Finding& finding, const std::filesystem::path& file) {
+  if (messages_ != Messages::kFindings || finding.severity == Severity::kInfo || lines_ > kMostFindingLines) return;
+  if (lines_ == kMostFindingLines) {
+    line(fmt::format("more findings; see them all: gradhealth report {}", file.string()));
+    return;
+  }
+  const std::string& subject = finding.subject.name.empty() ? finding.subject.module : finding.subject.name;
+  line(fmt::format("{}: {}{}{}: {} (gradhealth report {})", name(finding.severity), finding.rule,
+                   subject.empty() ? "" : " in ", subject, finding.message, file.string()));
+}
+
+void Messenger::failure(const std::string& error) {
+  if (messages_ != Messages::kNone)
+    line(fmt::format("recording has stopped, the training goes on: {}", error));
+}
+
+}  // namespace gradhealth::hooks
