@@ -92,8 +92,10 @@ std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, cons
   for (const at::Tensor& input : inputs) {
     if (!input.defined()) continue;
     if (const int parameter = parameter_of(input); parameter >= 0) {
-      if (claim.parameter < 0) claim.parameter = parameter;
-      if (!weight || input.dim() > weight->dim()) weight = &input;
+      if (!weight || input.dim() > weight->dim()) {  // The weight names the layer, not its bias.
+        weight = &input;
+        claim.parameter = parameter;
+      }
       continue;
     }
     if (!data && input.dim() > 0) data = &input;
@@ -111,8 +113,9 @@ std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, cons
   claim.kind = Claim::Kind::kLayer;
   const std::string& module = (*modules_)[static_cast<std::size_t>(claim.parameter)];
   if (first_module_.empty()) first_module_ = module;
-  const bool bias_of_first_layer = claim.parent >= 0 && calls_[static_cast<std::size_t>(claim.parent)].module == module;
-  if (module == first_module_ && !bias_of_first_layer)
+  claim.adds_bias = op == "add" && weight->dim() <= 1 && claim.parent >= 0 &&
+                    lacks_bias(calls_[static_cast<std::size_t>(claim.parent)].op);
+  if (module == first_module_ && !claim.adds_bias)
     claim.input = input_sums(*data, counts_channels(op) ? Units::kChannels : Units::kLastDimension, op);
   return claim;
 }
@@ -145,8 +148,9 @@ void StepCapture::end(const std::string& op, Claim&& claim, const at::Tensor& ou
       backward_since_layer_ = false;
       call.module = call.base = (*modules_)[static_cast<std::size_t>(claim.parameter)];
       call.units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
-      if (op == "add" && parent && parent->module == call.module && lacks_bias(parent->op)) {
+      if (claim.adds_bias) {
         parent->superseded = true;
+        call.module = call.base = parent->module;
         call.op = "linear";
         call.input = std::move(parent->input);
       }

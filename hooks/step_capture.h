@@ -43,6 +43,7 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
     enum class Kind : std::uint8_t { kLayer, kDerivedWeight, kFollows } kind = Kind::kFollows;
     int parameter = -1;
     int parent = -1;  ///< The latest recorded call among the inputs.
+    bool adds_bias = false;  ///< A layer's second half: the parent was its matrix product.
     std::optional<InputSums> input;
   };
 

@@ -1,0 +1,50 @@
+#include "hooks/models.h"
+
+#include <unistd.h>
+
+#include <atomic>
+
+#include "support/catch.h"
+
+namespace gradhealth::test {
+
+TemporaryDirectory::TemporaryDirectory() {
+  static std::atomic<int> count{0};
+  path_ = std::filesystem::temp_directory_path() /
+          ("gradhealth-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
+  std::filesystem::create_directories(path_);
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+Rows::Rows(const std::filesystem::path& path) {
+  const RunReader reader(path);
+  run = reader.run();
+  reader.for_each_step([this](const StepRecord& row) { rows.push_back(row); });
+}
+
+double Rows::at(std::size_t row, Quantity quantity, const std::string& subject) const {
+  const std::vector<Subject>& subjects = run.of(info(quantity).axis);
+  for (std::size_t i = 0; i < subjects.size(); ++i)
+    if (subjects[i].name == subject) return rows.at(row).at(quantity, i);
+  FAIL("the run has no subject '" << subject << "'");
+  return 0;
+}
+
+std::vector<std::string> Rows::names(Axis axis) const {
+  std::vector<std::string> names;
+  for (const Subject& subject : run.of(axis)) names.push_back(subject.name);
+  return names;
+}
+
+MonitorOptions every_step() {
+  MonitorOptions options;
+  options.every = 1;
+  options.messages = Messages::kNone;
+  return options;
+}
+
+}  // namespace gradhealth::test
