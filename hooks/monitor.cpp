@@ -119,7 +119,7 @@ class Monitor::Impl {
     const std::filesystem::path file = file_path(path, options_.name);
     WriterOptions writer_options;
     writer_options.if_exists = options_.if_exists;
-    writer_.emplace(file, run_.info, writer_options);
+    writer_.emplace(file, run_, writer_options);
     path_ = writer_->status().path;
     if (path_ != file) messenger_.taken_path(file, path_);
     begin_step(0);

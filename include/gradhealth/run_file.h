@@ -23,7 +23,7 @@ enum class IfExists : std::uint8_t {
 struct WriterOptions {
   IfExists if_exists = IfExists::kNextName;
   std::size_t queue_bytes = 64u << 20;          ///< Bound of the queue between the trainer and the writer thread.
-  std::chrono::milliseconds flush_period{1000};  ///< A row is on its way to the disk no later than this.
+  std::chrono::milliseconds flush_period{250};  ///< A row is committed no later than this after it was appended.
 };
 
 enum class WriterState : std::uint8_t { kRecording, kClosed, kFailed };
@@ -42,9 +42,10 @@ struct WriterStatus {
 class RunWriter {
  public:
   /// Creates the file under its final name, ready for readers.
+  /// @param run what is known so far; the numbers of its subjects decide how the file is laid out.
   /// @throws UsageError if the path cannot be a run file or is taken (IfExists::kError).
   /// @throws IoError if the file cannot be created.
-  RunWriter(const std::filesystem::path& path, const RunInfo& info, const WriterOptions& options = {});
+  RunWriter(const std::filesystem::path& path, const Run& run, const WriterOptions& options = {});
   ~RunWriter();  ///< Closes; never throws.
   RunWriter(RunWriter&&) noexcept;
   RunWriter& operator=(RunWriter&&) noexcept;

@@ -1,24 +1,8 @@
 #include "hooks/models.h"
 
-#include <unistd.h>
-
-#include <atomic>
-
 #include "support/catch.h"
 
 namespace gradhealth::test {
-
-TemporaryDirectory::TemporaryDirectory() {
-  static std::atomic<int> count{0};
-  path_ = std::filesystem::temp_directory_path() /
-          ("gradhealth-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
-  std::filesystem::create_directories(path_);
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 Rows::Rows(const std::filesystem::path& path) {
   const RunReader reader(path);

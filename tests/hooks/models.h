@@ -9,6 +9,8 @@
 #include <gradhealth/hooks.h>
 #include <gradhealth/run_file.h>
 
+#include "support/temporary_directory.h"
+
 /// Models and run files for the tests of the hooks.
 namespace gradhealth::test {
 
@@ -52,18 +54,6 @@ struct CustomNetImpl : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x) { return torch::matmul(torch::gelu(torch::matmul(x, w1) + b1), w2); }
 };
 TORCH_MODULE(CustomNet);
-
-/// A fresh directory, removed at the end of the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// All rows of a run file.
 struct Rows {

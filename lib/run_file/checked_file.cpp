@@ -1,0 +1,200 @@
+#include "run_file/checked_file.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include <gradhealth/errors.h>
+
+namespace gradhealth::run_file {
+namespace {
+
+constexpr hsize_t kMostChunkBytes = 16u << 20;
+constexpr std::size_t kWidestText = 4096;
+constexpr int kMostFilters = 3;
+
+Handle open_file(const std::filesystem::path& path, unsigned flags) {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), &H5Pclose);
+  // The default of 100 attempts makes HDF5 1.10 hang on a block that a crash has torn.
+  if (flags & H5F_ACC_SWMR_READ) H5Pset_metadata_read_attempts(access.get(), 10);
+  return Handle(H5Fopen(path.c_str(), flags, access.get()), &H5Fclose);
+}
+
+/// What stored type an object must have, to the bit.
+Handle expected_type(CheckedFile::Type type) {
+  switch (type) {
+    case CheckedFile::Type::kInt32: return Handle(H5Tcopy(H5T_STD_I32LE), &H5Tclose);
+    case CheckedFile::Type::kInt64: return Handle(H5Tcopy(H5T_STD_I64LE), &H5Tclose);
+    case CheckedFile::Type::kFloat32: return Handle(H5Tcopy(H5T_IEEE_F32LE), &H5Tclose);
+    case CheckedFile::Type::kFloat64: return Handle(H5Tcopy(H5T_IEEE_F64LE), &H5Tclose);
+    case CheckedFile::Type::kText: break;
+  }
+  return {};
+}
+
+bool fixed_text(hid_t type) {
+  return H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && H5Tget_size(type) <= kWidestText;
+}
+
+}  // namespace
+
+void CheckedFile::damaged(const std::string& object, const std::string& what) const {
+  throw FormatError(fmt::format("{}: /{}: {}; the file is damaged or was not written by gradhealth", path_.string(),
+                                object, what));
+}
+
+CheckedFile::CheckedFile(const std::filesystem::path& path) : path_(path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) throw IoError(fmt::format("{}: does not exist", path.string()));
+  if (!std::filesystem::is_regular_file(status)) throw IoError(fmt::format("{}: is no ordinary file", path.string()));
+  bytes_ = std::filesystem::file_size(path, error);
+  if (error) throw IoError(fmt::format("{}: cannot be read: {}", path.string(), error.message()));
+  if (bytes_ == 0) throw FormatError(fmt::format("{}: is empty; its trainer died before the first step", path.string()));
+  H5open();
+  H5PLset_loading_state(0);  // A file may ask for any filter plugin by number.
+  file_ = open_file(path, H5F_ACC_RDONLY);
+  const std::string first_error = file_ ? std::string() : last_error();
+  // A run that is being written, or whose trainer died, opens for concurrent reading only.
+  if (!file_) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
+  if (!file_) {
+    H5Eclear2(H5E_DEFAULT);
+    if (H5Fis_hdf5(path.c_str()) <= 0) {
+      H5Eclear2(H5E_DEFAULT);
+      throw FormatError(fmt::format("{}: is not a run file (no HDF5 file at all, or cut off at the start)", path.string()));
+    }
+    throw FormatError(fmt::format("{}: cannot be opened, it may be truncated: {}", path.string(), first_error));
+  }
+}
+
+bool CheckedFile::has_object(const std::string& object) const {
+  std::string prefix;
+  for (std::size_t begin = 0; begin <= object.size();) {
+    const std::size_t slash = std::min(object.find('/', begin), object.size());
+    prefix = object.substr(0, slash);
+    if (H5Lexists(file_.get(), prefix.c_str(), H5P_DEFAULT) <= 0) return false;
+    H5L_info_t link{};
+    // Soft and external links lead out of what is checked here.
+    if (H5Lget_info(file_.get(), prefix.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
+      damaged(prefix, "is a link");
+    begin = slash + 1;
+  }
+  return true;
+}
+
+std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type type, int rank) const {
+  if (!has_object(object)) {
+    H5Eclear2(H5E_DEFAULT);
+    return std::nullopt;
+  }
+  CheckedDataset checked;
+  checked.dataset = Handle(H5Dopen2(file_.get(), object.c_str(), H5P_DEFAULT), &H5Dclose);
+  if (!checked.dataset) damaged(object, "cannot be opened: " + last_error());
+  const Handle stored(H5Dget_type(checked.dataset.get()), &H5Tclose);
+  if (type == Type::kText) {
+    if (!stored || !fixed_text(stored.get())) damaged(object, "is not fixed-length text");
+    checked.text_width = H5Tget_size(stored.get());
+  } else if (!stored || H5Tequal(stored.get(), expected_type(type).get()) <= 0) {
+    damaged(object, "has another number type than the format says");
+  }
+  const Handle space(H5Dget_space(checked.dataset.get()), &H5Sclose);
+  if (!space || H5Sget_simple_extent_ndims(space.get()) != rank)
+    damaged(object, fmt::format("does not have {} dimensions", rank));
+  checked.size.resize(static_cast<std::size_t>(rank));
+  if (rank > 0) H5Sget_simple_extent_dims(space.get(), checked.size.data(), nullptr);
+  const Handle creation(H5Dget_create_plist(checked.dataset.get()), &H5Pclose);
+  if (!creation || H5Pget_external_count(creation.get()) != 0) damaged(object, "is stored outside the file");
+  const int filters = H5Pget_nfilters(creation.get());
+  if (filters < 0 || filters > kMostFilters) damaged(object, "has more filters than the format knows");
+  for (unsigned i = 0; i < static_cast<unsigned>(filters); ++i) {
+    unsigned flags = 0;
+    std::size_t parameters = 0;
+    const H5Z_filter_t filter = H5Pget_filter2(creation.get(), i, &flags, &parameters, nullptr, 0, nullptr, nullptr);
+    if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
+      damaged(object, "has a filter that the format does not know");
+  }
+  const H5D_layout_t layout = H5Pget_layout(creation.get());
+  if (layout == H5D_CHUNKED) {
+    std::vector<hsize_t> chunk(checked.size.size());
+    if (H5Pget_chunk(creation.get(), rank, chunk.data()) != rank) damaged(object, "has odd chunks");
+    hsize_t bytes = H5Tget_size(stored.get());
+    for (const hsize_t length : chunk) {
+      if (length == 0 || bytes > kMostChunkBytes / length) damaged(object, "has chunks of an unreasonable size");
+      bytes *= length;
+    }
+  } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
+    damaged(object, "is stored in another file");
+  }
+  if (H5Dget_storage_size(checked.dataset.get()) > bytes_) damaged(object, "claims more bytes than the file has");
+  return checked;
+}
+
+CheckedDataset CheckedFile::open(const std::string& object, Type type, int rank) const {
+  std::optional<CheckedDataset> found = find(object, type, rank);
+  if (!found) damaged(object, "is missing");
+  return std::move(*found);
+}
+
+std::int64_t CheckedFile::scalar(const std::string& object, Type type) const {
+  const CheckedDataset dataset = open(object, type, 0);
+  std::int64_t value = 0;
+  if (H5Dread(dataset.dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0)
+    damaged(object, "cannot be read: " + last_error());
+  return value;
+}
+
+void CheckedFile::read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,
+                       const std::vector<hsize_t>& size, void* data, const std::string& object) const {
+  const Handle source(H5Dget_space(dataset.dataset.get()), &H5Sclose);
+  const Handle target(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), &H5Sclose);
+  if (H5Sselect_hyperslab(source.get(), H5S_SELECT_SET, offset.data(), nullptr, size.data(), nullptr) < 0 ||
+      H5Dread(dataset.dataset.get(), native, target.get(), source.get(), H5P_DEFAULT, data) < 0)
+    damaged(object, "cannot be read: " + last_error());
+}
+
+std::vector<std::string> CheckedFile::read_text(const CheckedDataset& dataset, hsize_t first, hsize_t count,
+                                                const std::string& object) const {
+  std::vector<char> packed(static_cast<std::size_t>(count) * dataset.text_width);
+  const Handle type = text_type(dataset.text_width);
+  if (count > 0) read(dataset, type.get(), {first}, {count}, packed.data(), object);
+  std::vector<std::string> texts;
+  for (auto it = packed.begin(); it != packed.end(); it += static_cast<std::ptrdiff_t>(dataset.text_width))
+    texts.emplace_back(it, std::find(it, it + static_cast<std::ptrdiff_t>(dataset.text_width), '\0'));
+  return texts;
+}
+
+std::optional<Handle> CheckedFile::attribute(const char* name) const {
+  if (H5Aexists(file_.get(), name) <= 0) {
+    H5Eclear2(H5E_DEFAULT);
+    return std::nullopt;
+  }
+  Handle handle(H5Aopen(file_.get(), name, H5P_DEFAULT), &H5Aclose);
+  const Handle space(handle ? H5Aget_space(handle.get()) : H5I_INVALID_HID, &H5Sclose);
+  if (!space || H5Sget_simple_extent_npoints(space.get()) != 1) damaged(name, "is no single attribute value");
+  return handle;
+}
+
+std::string CheckedFile::text_attribute(const char* name) const {
+  const std::optional<Handle> handle = attribute(name);
+  if (!handle) return {};
+  const Handle stored(H5Aget_type(handle->get()), &H5Tclose);
+  if (!stored || !fixed_text(stored.get())) damaged(name, "is not fixed-length text");
+  std::string text(H5Tget_size(stored.get()), '\0');
+  const Handle type = text_type(text.size());
+  if (H5Aread(handle->get(), type.get(), text.data()) < 0) damaged(name, "cannot be read: " + last_error());
+  return text.substr(0, text.find('\0'));
+}
+
+std::optional<double> CheckedFile::number_attribute(const char* name) const {
+  const std::optional<Handle> handle = attribute(name);
+  if (!handle) return std::nullopt;
+  const Handle stored(H5Aget_type(handle->get()), &H5Tclose);
+  const H5T_class_t kind = stored ? H5Tget_class(stored.get()) : H5T_NO_CLASS;
+  if (kind != H5T_FLOAT && kind != H5T_INTEGER) damaged(name, "is no number");
+  double value = 0;
+  if (H5Aread(handle->get(), H5T_NATIVE_DOUBLE, &value) < 0) damaged(name, "cannot be read: " + last_error());
+  return value;
+}
+
+}  // namespace gradhealth::run_file

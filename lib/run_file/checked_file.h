@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "run_file/hdf5_handle.h"
+
+namespace gradhealth::run_file {
+
+/// A dataset whose type, rank and storage have been checked.
+struct CheckedDataset {
+  Handle dataset;
+  std::vector<hsize_t> size;
+  std::size_t text_width = 0;
+};
+
+/// A file that is not trusted: opened read-only, looked at under known names only. Every complaint is a FormatError that
+/// names the file and the object.
+class CheckedFile {
+ public:
+  enum class Type { kInt32, kInt64, kFloat32, kFloat64, kText };
+
+  /// @throws IoError, FormatError
+  explicit CheckedFile(const std::filesystem::path& path);
+
+  /// Nothing if the file has no object of that name.
+  std::optional<CheckedDataset> find(const std::string& object, Type type, int rank) const;
+  CheckedDataset open(const std::string& object, Type type, int rank) const;
+  std::int64_t scalar(const std::string& object, Type type) const;
+  /// Reads the block [offset, offset + size) into `data`, of the native type that goes with the checked one.
+  void read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,
+            const std::vector<hsize_t>& size, void* data, const std::string& object) const;
+  std::vector<std::string> read_text(const CheckedDataset& dataset, hsize_t first, hsize_t count,
+                                     const std::string& object) const;
+  std::string text_attribute(const char* name) const;  ///< Empty if there is none.
+  std::optional<double> number_attribute(const char* name) const;
+
+  [[noreturn]] void damaged(const std::string& object, const std::string& what) const;
+
+ private:
+  bool has_object(const std::string& object) const;
+  std::optional<Handle> attribute(const char* name) const;
+
+  std::filesystem::path path_;
+  std::uintmax_t bytes_ = 0;
+  Handle file_;
+};
+
+}  // namespace gradhealth::run_file

@@ -1,0 +1,232 @@
+#include "run_file/file_writer.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include <gradhealth/errors.h>
+#include <gradhealth/run_file.h>
+
+namespace gradhealth::run_file {
+namespace {
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+}  // namespace
+
+void FileWriter::fail(const std::string& object, const std::string& doing) const {
+  throw IoError(fmt::format("{}: /{}: {} failed: {}; is the disk full, or the directory no longer writable?",
+                            path_.string(), object, doing, last_error()));
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path_(path) {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), &H5Pclose);
+  // This format's layout is fixed; "latest" would move with the library, and readers would not follow.
+  H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  file_ = Handle(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get()), &H5Fclose);
+  if (!file_) throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
+                                        path.string(), last_error()));
+  write_info(run.info);
+  create_datasets(run);
+  if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "writing");
+  // From here on HDF5 keeps the file readable after every write call, whenever the process dies.
+  if (H5Fstart_swmr_write(file_.get()) < 0) fail("", "going live");
+}
+
+Handle FileWriter::open_group(const std::string& object) {
+  Handle group(H5Gcreate2(file_.get(), object.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Gclose);
+  if (!group) fail(object, "creating");
+  return group;
+}
+
+Handle FileWriter::create(const std::string& object, hid_t type, const std::vector<hsize_t>& chunk, const void* fill) {
+  const std::vector<hsize_t> none(chunk.size(), 0);
+  const std::vector<hsize_t> unlimited(chunk.size(), H5S_UNLIMITED);
+  Handle space(H5Screate_simple(static_cast<int>(chunk.size()), none.data(), unlimited.data()), &H5Sclose);
+  Handle creation(H5Pcreate(H5P_DATASET_CREATE), &H5Pclose);
+  H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
+  H5Pset_obj_track_times(creation.get(), false);
+  if (fill) H5Pset_fill_value(creation.get(), type, fill);
+  Handle dataset(H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                 &H5Dclose);
+  if (!dataset) fail(object, "creating");
+  return dataset;
+}
+
+Handle FileWriter::create_scalar(const std::string& object, hid_t type, std::int64_t value) {
+  Handle space(H5Screate(H5S_SCALAR), &H5Sclose);
+  Handle dataset(
+      H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Dclose);
+  if (!dataset) fail(object, "creating");
+  put_scalar(dataset, value, object);
+  return dataset;
+}
+
+void FileWriter::put_scalar(const Handle& dataset, std::int64_t value, const std::string& object) {
+  if (H5Dwrite(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0) fail(object, "writing");
+}
+
+void FileWriter::extend(const Handle& dataset, const std::vector<hsize_t>& size, const std::string& object) {
+  if (H5Dset_extent(dataset.get(), size.data()) < 0) fail(object, "extending");
+}
+
+void FileWriter::write(const Handle& dataset, hid_t type, const std::vector<hsize_t>& offset,
+                       const std::vector<hsize_t>& size, const void* data, const std::string& object) {
+  Handle target(H5Dget_space(dataset.get()), &H5Sclose);
+  Handle source(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), &H5Sclose);
+  if (H5Sselect_hyperslab(target.get(), H5S_SELECT_SET, offset.data(), nullptr, size.data(), nullptr) < 0 ||
+      H5Dwrite(dataset.get(), type, source.get(), target.get(), H5P_DEFAULT, data) < 0)
+    fail(object, "writing");
+}
+
+void FileWriter::append_text(Table& table, std::size_t column, std::size_t width,
+                             const std::vector<std::string>& values, const std::string& object) {
+  std::vector<char> packed(values.size() * width, '\0');
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::string text = fit(values[i], width);
+    std::memcpy(packed.data() + i * width, text.data(), text.size());
+  }
+  const Handle type = text_type(width);
+  const Handle& dataset = table.text[column];
+  extend(dataset, {table.count + values.size()}, object);
+  write(dataset, type.get(), {table.count}, {values.size()}, packed.data(), object);
+}
+
+void FileWriter::append_subjects(Axis axis, const std::vector<const Subject*>& subjects) {
+  if (subjects.empty()) return;
+  Table& table = subjects_[static_cast<std::size_t>(axis)];
+  const std::string group(name(axis));
+  std::array<std::vector<std::string>, kSubjectColumns.size()> text;
+  std::vector<std::int64_t> sizes;
+  for (std::size_t i = 0; i < subjects.size(); ++i) {
+    const Subject& subject = *subjects[i];
+    std::string unique = subject.name;
+    // Names that only differ beyond the width stay different subjects.
+    if (unique.size() > kSubjectColumns[0].width)
+      unique = fit(unique, kSubjectColumns[0].width - 12) + fmt::format("#{}", table.count + i);
+    const std::array<const std::string*, kSubjectColumns.size()> columns{&unique, &subject.module, &subject.kind,
+                                                                         &subject.shape, &subject.dtype};
+    for (std::size_t column = 0; column < columns.size(); ++column) text[column].push_back(*columns[column]);
+    sizes.push_back(subject.size);
+  }
+  for (std::size_t column = 0; column < text.size(); ++column)
+    append_text(table, column, kSubjectColumns[column].width, text[column],
+                group + "/" + kSubjectColumns[column].name);
+  extend(table.number, {table.count + subjects.size()}, group + "/" + kSubjectSize);
+  write(table.number, H5T_NATIVE_INT64, {table.count}, {sizes.size()}, sizes.data(), group + "/" + kSubjectSize);
+  table.count += subjects.size();
+}
+
+void FileWriter::append_events(const std::vector<const Event*>& events) {
+  if (events.empty()) return;
+  std::array<std::vector<std::string>, kEventColumns.size()> text;
+  std::vector<std::int64_t> steps;
+  for (const Event* event : events) {
+    text[0].push_back(event->kind);
+    text[1].push_back(event->subject);
+    text[2].push_back(event->text);
+    steps.push_back(event->step);
+  }
+  const std::string group(kEventGroup);
+  for (std::size_t column = 0; column < text.size(); ++column)
+    append_text(events_, column, kEventColumns[column].width, text[column], group + "/" + kEventColumns[column].name);
+  extend(events_.number, {events_.count + events.size()}, group + "/" + kStep);
+  write(events_.number, H5T_NATIVE_INT64, {events_.count}, {steps.size()}, steps.data(), group + "/" + kStep);
+  events_.count += events.size();
+}
+
+void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector<StepRecord>& rows) {
+  QuantityColumn& column = quantities_[static_cast<std::size_t>(quantity.id)];
+  const std::string object = path_of(quantity);
+  const bool by_subject = quantity.axis != Axis::kRun;
+  column.rows = rows_ + rows.size();
+  column.columns = by_subject ? subjects_[static_cast<std::size_t>(quantity.axis)].count : 1;
+  extend(column.dataset, by_subject ? std::vector<hsize_t>{column.rows, column.columns} : std::vector<hsize_t>{column.rows},
+         object);
+  if (column.columns == 0) return;
+  const std::size_t width = static_cast<std::size_t>(column.columns);
+  double_buffer_.assign(rows.size() * width, kMissing);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::vector<double>& values = rows[i].values(quantity.id);
+    std::copy_n(values.begin(), std::min(values.size(), width),
+                double_buffer_.begin() + static_cast<std::ptrdiff_t>(i * width));
+  }
+  const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{rows_, 0} : std::vector<hsize_t>{rows_};
+  const std::vector<hsize_t> size =
+      by_subject ? std::vector<hsize_t>{rows.size(), column.columns} : std::vector<hsize_t>{rows.size()};
+  if (quantity.precision == Precision::kFloat64)
+    return write(column.dataset, H5T_NATIVE_DOUBLE, offset, size, double_buffer_.data(), object);
+  float_buffer_.resize(double_buffer_.size());
+  std::transform(double_buffer_.begin(), double_buffer_.end(), float_buffer_.begin(),
+                 [](double value) { return static_cast<float>(value); });
+  write(column.dataset, H5T_NATIVE_FLOAT, offset, size, float_buffer_.data(), object);
+}
+
+void FileWriter::commit(const Batch& batch) {
+  std::array<std::vector<const Subject*>, kAxisCount> subjects;
+  for (const auto& [axis, subject] : batch.subjects) subjects[static_cast<std::size_t>(axis)].push_back(&subject);
+  for (const Axis axis : kSubjectAxes) append_subjects(axis, subjects[static_cast<std::size_t>(axis)]);
+  std::vector<const Event*> events;
+  for (const StepRecord& row : batch.rows)
+    for (const Event& event : row.events) events.push_back(&event);
+  for (const Event& event : batch.events) events.push_back(&event);
+  append_events(events);
+  if (!batch.rows.empty()) {
+    for (const QuantityInfo& quantity : quantities()) append_quantity(quantity, batch.rows);
+    std::vector<std::int64_t> steps;
+    std::vector<double> times;
+    for (const StepRecord& row : batch.rows) {
+      steps.push_back(row.step);
+      times.push_back(row.wall_time);
+    }
+    extend(wall_time_, {rows_ + times.size()}, kWallTime);
+    write(wall_time_, H5T_NATIVE_DOUBLE, {rows_}, {times.size()}, times.data(), kWallTime);
+    extend(step_, {rows_ + steps.size()}, kStep);
+    write(step_, H5T_NATIVE_INT64, {rows_}, {steps.size()}, steps.data(), kStep);
+    rows_ += steps.size();
+  }
+  // Only once the data is with the operating system does a reader get to know of it.
+  if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  for (const Axis axis : kSubjectAxes) {
+    const Table& table = subjects_[static_cast<std::size_t>(axis)];
+    if (subjects[static_cast<std::size_t>(axis)].empty()) continue;
+    put_scalar(table.committed, static_cast<std::int64_t>(table.count), std::string(name(axis)) + "/" + kCommittedSubjects);
+    if (H5Dflush(table.committed.get()) < 0) fail(kCommittedSubjects, "flushing");
+  }
+  put_scalar(events_.committed, static_cast<std::int64_t>(events_.count), kCommittedEvents);
+  put_scalar(committed_rows_, static_cast<std::int64_t>(rows_), kCommittedRows);
+  if (H5Dflush(events_.committed.get()) < 0 || H5Dflush(committed_rows_.get()) < 0) fail(kCommittedRows, "flushing");
+  // HDF5 goes on writing into a file that has no name any more, and reports success.
+  void* descriptor = nullptr;
+  struct stat status {};
+  if (H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &descriptor) >= 0 &&
+      ::fstat(*static_cast<int*>(descriptor), &status) == 0 && status.st_nlink == 0)
+    throw IoError(fmt::format("{}: the file was deleted while it was being written; what it held is lost",
+                              path_.string()));
+}
+
+void FileWriter::finish() {
+  put_scalar(state_, static_cast<std::int64_t>(RunState::kFinished), kState);
+  if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  abandon();
+}
+
+void FileWriter::abandon() noexcept {
+  for (QuantityColumn& column : quantities_) column.dataset.reset();
+  for (Table& table : subjects_) {
+    table.text.clear();
+    table.number.reset();
+    table.committed.reset();
+  }
+  events_.text.clear();
+  events_.number.reset();
+  events_.committed.reset();
+  for (Handle* handle : {&state_, &committed_rows_, &step_, &wall_time_, &file_}) handle->reset();
+}
+
+}  // namespace gradhealth::run_file

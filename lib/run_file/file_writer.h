@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gradhealth/run.h>
+
+#include "run_file/hdf5_handle.h"
+#include "run_file/schema.h"
+
+namespace gradhealth::run_file {
+
+/// What is written and committed together.
+struct Batch {
+  std::vector<StepRecord> rows;
+  std::vector<std::pair<Axis, Subject>> subjects;
+  std::vector<Event> events;  ///< Those that belong to no row; rows carry their own.
+};
+
+/// The HDF5 side of a writer; knows no threads. After a call has thrown, the file must not be written to again: HDF5
+/// accepts further writes and loses them.
+class FileWriter {
+ public:
+  /// Creates the file with all its objects, live for readers.
+  /// @throws IoError
+  FileWriter(const std::filesystem::path& path, const Run& run);
+
+  /// Writes a batch and commits it: afterwards, its rows survive the process.
+  /// @throws IoError, also if the file has been deleted meanwhile.
+  void commit(const Batch& batch);
+  /// Marks the run finished and closes. @throws IoError
+  void finish();
+  /// Lets go of the file, whatever state it is in; a reader finds what was committed.
+  void abandon() noexcept;
+
+  void set_path(std::filesystem::path path) { path_ = std::move(path); }
+
+ private:
+  struct QuantityColumn {
+    Handle dataset;
+    hsize_t rows = 0;
+    hsize_t columns = 0;
+  };
+  struct Table {
+    std::vector<Handle> text;
+    Handle number;  ///< Subject: size. Event: step.
+    Handle committed;
+    hsize_t count = 0;
+  };
+
+  [[noreturn]] void fail(const std::string& object, const std::string& doing) const;
+  Handle create(const std::string& object, hid_t type, const std::vector<hsize_t>& chunk, const void* fill);
+  Handle create_scalar(const std::string& object, hid_t type, std::int64_t value);
+  Handle open_group(const std::string& object);
+  void write_info(const RunInfo& info);
+  void write_text_attribute(hid_t object, const char* name, const std::string& value);
+  void create_datasets(const Run& run);
+  void append_subjects(Axis axis, const std::vector<const Subject*>& subjects);
+  void append_events(const std::vector<const Event*>& events);
+  void append_text(Table& table, std::size_t column, std::size_t width, const std::vector<std::string>& values,
+                   const std::string& object);
+  void append_quantity(const QuantityInfo& quantity, const std::vector<StepRecord>& rows);
+  void extend(const Handle& dataset, const std::vector<hsize_t>& size, const std::string& object);
+  void write(const Handle& dataset, hid_t type, const std::vector<hsize_t>& offset, const std::vector<hsize_t>& size,
+             const void* data, const std::string& object);
+  void put_scalar(const Handle& dataset, std::int64_t value, const std::string& object);
+
+  std::filesystem::path path_;
+  Handle file_;
+  Handle state_, committed_rows_, step_, wall_time_;
+  std::array<QuantityColumn, kQuantityCount> quantities_;
+  std::array<Table, kAxisCount> subjects_;
+  Table events_;
+  hsize_t rows_ = 0;
+  std::vector<float> float_buffer_;
+  std::vector<double> double_buffer_;
+};
+
+}  // namespace gradhealth::run_file

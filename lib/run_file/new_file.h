@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+
+#include <gradhealth/run_file.h>
+
+namespace gradhealth::run_file {
+
+/// Checks that a run file can be created there, and makes missing directories.
+/// @throws UsageError for a path that cannot be a run file, or a taken one (IfExists::kError); IoError if a directory
+/// cannot be made.
+void prepare_path(const std::filesystem::path& path, IfExists if_exists);
+
+/// A name beside `path` that no other process uses.
+std::filesystem::path temporary_name(const std::filesystem::path& path);
+
+/// Gives a finished temporary file its name, without ever overwriting one: `path`, or with IfExists::kNextName the
+/// first free one of path, path-2, path-3, …
+/// @return the name it got.
+/// @throws UsageError if the name is taken (IfExists::kError); IoError if renaming fails.
+std::filesystem::path publish(const std::filesystem::path& temporary, const std::filesystem::path& path,
+                              IfExists if_exists);
+
+}  // namespace gradhealth::run_file

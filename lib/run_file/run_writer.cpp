@@ -1,0 +1,287 @@
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <gradhealth/errors.h>
+#include <gradhealth/run_file.h>
+
+#include "run_file/file_writer.h"
+#include "run_file/new_file.h"
+
+namespace gradhealth {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMostRowsAtOnce = 256;
+constexpr std::chrono::milliseconds kLongestWait{5};
+constexpr std::chrono::seconds kCloseDeadline{30};
+
+bool library_is_threadsafe() {
+  hbool_t threadsafe = 0;
+  return H5is_library_threadsafe(&threadsafe) >= 0 && threadsafe;
+}
+
+std::size_t bytes_of(const StepRecord& row) {
+  std::size_t bytes = sizeof row;
+  for (const QuantityInfo& quantity : quantities()) bytes += row.values(quantity.id).size() * sizeof(double);
+  for (const Event& event : row.events) bytes += sizeof event + event.text.size();
+  return bytes;
+}
+
+}  // namespace
+
+class RunWriter::Impl {
+ public:
+  Impl(const std::filesystem::path& path, const Run& run, const WriterOptions& options) : options_(options) {
+    run_file::prepare_path(path, options.if_exists);
+    H5open();
+    const run_file::QuietErrors quiet;
+    const std::filesystem::path temporary = run_file::temporary_name(path);
+    try {
+      file_.emplace(temporary, run);
+      queue_subjects(run);
+      file_->commit(std::exchange(queue_, {}));
+      status_.path = run_file::publish(temporary, path, options.if_exists);
+    } catch (...) {
+      if (file_) file_->abandon();
+      std::error_code ignored;
+      std::filesystem::remove(temporary, ignored);
+      throw;
+    }
+    file_->set_path(status_.path);
+    last_commit_ = Clock::now();
+    live_writers_add();
+    if (library_is_threadsafe()) thread_ = std::thread([this] { work(); });
+  }
+
+  ~Impl() { stop(/*finished=*/true); }
+
+  void append(const Run& run, const StepRecord& record) noexcept {
+    try {
+      std::unique_lock<std::mutex> lock(mutex_);
+      const std::size_t bytes = bytes_of(record);
+      if (!room_for(bytes, lock)) {
+        ++status_.dropped_rows;
+        return;
+      }
+      queue_subjects(run);
+      queue_.rows.push_back(record);
+      queued_bytes_ += bytes;
+      wake(lock);
+    } catch (...) {
+      fail_out_of_memory();
+    }
+  }
+
+  void append(const Event& event) noexcept {
+    try {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (status_.state != WriterState::kRecording) return;
+      queue_.events.push_back(event);
+      wake(lock);
+    } catch (...) {
+      fail_out_of_memory();
+    }
+  }
+
+  void flush() noexcept {
+    try {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (status_.state != WriterState::kRecording) return;
+      if (!thread_.joinable()) return commit_here(lock);
+      flush_requested_ = true;
+      wake_.notify_one();
+      idle_.wait_for(lock, kCloseDeadline, [this] { return !flush_requested_ || status_.state != WriterState::kRecording; });
+    } catch (...) {
+      fail_out_of_memory();
+    }
+  }
+
+  void close() {
+    stop(/*finished=*/true);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status_.state == WriterState::kFailed) throw IoError(status_.error);
+    if (status_.dropped_rows > 0)
+      throw IoError(fmt::format("{}: {} rows were dropped because the disk could not keep up; the rest is complete",
+                                status_.path.string(), status_.dropped_rows));
+  }
+
+  WriterStatus status() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return status_;
+  }
+
+ private:
+  // A process that ends by exit() destroys no writer of its stack. HDF5 would then close itself under our thread.
+  static std::mutex& live_mutex() {
+    static auto* mutex = new std::mutex;  // Never destroyed: used while the process exits.
+    return *mutex;
+  }
+  static std::set<Impl*>& live() {
+    static auto* writers = new std::set<Impl*>;
+    return *writers;
+  }
+  static void at_exit() {
+    std::set<Impl*> writers;
+    {
+      const std::lock_guard<std::mutex> lock(live_mutex());
+      writers = live();
+    }
+    for (Impl* writer : writers) writer->stop(/*finished=*/false);
+  }
+  void live_writers_add() {
+    static const int registered = std::atexit(&at_exit);
+    (void)registered;
+    const std::lock_guard<std::mutex> lock(live_mutex());
+    live().insert(this);
+  }
+
+  void queue_subjects(const Run& run) {
+    for (const Axis axis : run_file::kSubjectAxes) {
+      std::size_t& known = known_subjects_[static_cast<std::size_t>(axis)];
+      const std::vector<Subject>& subjects = run.of(axis);
+      for (; known < subjects.size(); ++known) queue_.subjects.emplace_back(axis, subjects[known]);
+    }
+  }
+
+  bool room_for(std::size_t bytes, std::unique_lock<std::mutex>& lock) {
+    const auto fits = [&] {
+      return status_.state != WriterState::kRecording || queued_bytes_ == 0 ||
+             queued_bytes_ + bytes <= options_.queue_bytes;
+    };
+    if (!fits() && thread_.joinable()) idle_.wait_for(lock, kLongestWait, fits);
+    if (!fits()) return false;
+    return status_.state == WriterState::kRecording;
+  }
+
+  void wake(std::unique_lock<std::mutex>& lock) {
+    const bool due = Clock::now() - last_commit_ >= options_.flush_period;
+    if (!thread_.joinable()) {
+      if (due || queue_.rows.size() >= kMostRowsAtOnce) commit_here(lock);
+      return;
+    }
+    // The thread sleeps until a commit is due: waking it for every row would cost the trainer more than the row.
+    if (queue_.rows.size() >= kMostRowsAtOnce || !waiting_for_more_) wake_.notify_one();
+  }
+
+  void work() {
+    const run_file::QuietErrors quiet;
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      wake_.wait(lock, [this] { return stopping_ || flush_requested_ || has_work(); });
+      if (!stopping_ && !flush_requested_) {
+        waiting_for_more_ = true;
+        wake_.wait_until(lock, last_commit_ + options_.flush_period,
+                         [this] { return stopping_ || flush_requested_ || queue_.rows.size() >= kMostRowsAtOnce; });
+        waiting_for_more_ = false;
+      }
+      commit_here(lock);
+      flush_requested_ = flush_requested_ && has_work() && status_.state == WriterState::kRecording;
+      idle_.notify_all();
+      if (stopping_ && (!has_work() || status_.state != WriterState::kRecording)) return;
+    }
+  }
+
+  bool has_work() const { return !queue_.rows.empty() || !queue_.subjects.empty() || !queue_.events.empty(); }
+
+  void commit_here(std::unique_lock<std::mutex>& lock) {
+    if (!has_work() || status_.state != WriterState::kRecording) return;
+    const run_file::Batch batch = std::exchange(queue_, {});
+    queued_bytes_ = 0;
+    lock.unlock();
+    std::string error;
+    try {
+      const run_file::QuietErrors quiet;
+      file_->commit(batch);
+    } catch (const std::exception& thrown) {
+      error = thrown.what();
+    }
+    lock.lock();
+    last_commit_ = Clock::now();
+    if (error.empty())
+      status_.committed_rows += static_cast<std::int64_t>(batch.rows.size());
+    else
+      fail(error, batch.rows.size());
+  }
+
+  /// HDF5 takes writes after a failed one, reports success and loses them: nothing is written from here on.
+  void fail(const std::string& error, std::size_t rows_lost) {
+    status_.state = WriterState::kFailed;
+    status_.error = error;
+    status_.dropped_rows += static_cast<std::int64_t>(rows_lost + queue_.rows.size());
+    queue_ = {};
+    queued_bytes_ = 0;
+  }
+
+  void fail_out_of_memory() noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status_.state != WriterState::kRecording) return;
+    status_.state = WriterState::kFailed;
+    status_.error = "no memory";  // Short enough to need none.
+  }
+
+  void stop(bool finished) noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(live_mutex());
+      if (live().erase(this) == 0) return;
+    }
+    try {
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        stopping_ = true;
+      }
+      wake_.notify_one();
+      if (thread_.joinable()) thread_.join();
+      std::unique_lock<std::mutex> lock(mutex_);
+      commit_here(lock);
+      const run_file::QuietErrors quiet;
+      if (status_.state == WriterState::kRecording && finished) {
+        file_->finish();
+        status_.state = WriterState::kClosed;
+      } else {
+        file_->abandon();
+      }
+    } catch (const std::exception& thrown) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      status_.state = WriterState::kFailed;
+      status_.error = thrown.what();
+    }
+  }
+
+  WriterOptions options_;
+  std::optional<run_file::FileWriter> file_;  ///< The thread's, while it runs.
+  mutable std::mutex mutex_;                  ///< Guards everything below.
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  run_file::Batch queue_;
+  std::size_t queued_bytes_ = 0;
+  std::array<std::size_t, kAxisCount> known_subjects_{};
+  WriterStatus status_;
+  Clock::time_point last_commit_;
+  bool stopping_ = false;
+  bool flush_requested_ = false;
+  bool waiting_for_more_ = false;
+  std::thread thread_;
+};
+
+RunWriter::RunWriter(const std::filesystem::path& path, const Run& run, const WriterOptions& options)
+    : impl_(std::make_unique<Impl>(path, run, options)) {}
+RunWriter::~RunWriter() = default;
+RunWriter::RunWriter(RunWriter&&) noexcept = default;
+RunWriter& RunWriter::operator=(RunWriter&&) noexcept = default;
+void RunWriter::append(const Run& run, const StepRecord& record) noexcept { impl_->append(run, record); }
+void RunWriter::append(const Event& event) noexcept { impl_->append(event); }
+void RunWriter::flush() noexcept { impl_->flush(); }
+void RunWriter::close() { impl_->close(); }
+WriterStatus RunWriter::status() const { return impl_->status(); }
+
+}  // namespace gradhealth
