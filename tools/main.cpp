@@ -24,6 +24,9 @@ constexpr const char* kFooter =
     "  gradhealth check run.h5 --junit result.xml   for a CI job\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
 
+constexpr const char* kNoSubcommand =
+    "report, check, explain, rules or config must be given (gradhealth --help tells more)";
+
 int complain(const std::string& message, int exit_code) {
   std::cerr << "gradhealth: " << gradhealth::printable(message) << '\n';
   return exit_code;
@@ -32,6 +35,7 @@ int complain(const std::string& message, int exit_code) {
 int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw gradhealth::UsageError(kNoSubcommand);
     return exit_code;
   } catch (const CLI::CallForVersion&) {
     write_stdout([](std::ostream& out) {
@@ -49,7 +53,8 @@ int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
 int run(int argc, char** argv) {
   CLI::App app("Tells why a LibTorch training goes wrong, where it started and what to change.", "gradhealth");
   app.set_version_flag("--version", GRADHEALTH_VERSION, "Print the version and what it was built with");
-  app.require_subcommand(1);
+  // None at all is refused after parsing: CLI11 would say so of a misspelt one, too, and not name it.
+  app.require_subcommand(0, 1);
   app.footer(kFooter);
   int exit_code = kExitDefect;
   add_report_command(app, exit_code);

@@ -78,8 +78,7 @@ class Writer {
   }
 
   void fix(const Recommendation& advice, std::size_t index) {
-    std::string text = advice.text;
-    if (advice.confidence < 0.5) text += " (a guess)";
+    const std::string text = (advice.confidence < 0.5 ? "A guess: " : "") + advice.text;
     const char* label = index == 0 ? "  Fix: " : "  Or:  ";
     out_ << '\n' << style_.bold(wrapped(text, "       ", label));
     // The reason of the first one only: the first screen belongs to what to do.

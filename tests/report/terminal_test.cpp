@@ -80,7 +80,7 @@ TEST_CASE("an undecided run says why and is not called healthy", "[report]") {
 TEST_CASE("a guess is called one", "[report]") {
   Report report = sample::unhealthy();
   report.models[0].diagnosis.roots[0].finding.recommendations[0].confidence = 0.3;
-  CHECK(contains(text(report), "(a guess)"));
+  CHECK(contains(text(report), "Fix: A guess: Normalise"));
 }
 
 TEST_CASE("a rule's explanation holds everything that is documented", "[report]") {
