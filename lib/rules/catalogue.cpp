@@ -1,5 +1,7 @@
 #include <gradhealth/rules.h>
 
+#include "rules/rules_list.h"
+
 namespace gradhealth {
 
 std::string_view name(Severity severity) {
@@ -12,7 +14,12 @@ std::string_view name(Severity severity) {
 }
 
 const std::vector<Rule>& catalogue() {
-  static const std::vector<Rule> rules;
+  static const std::vector<Rule> rules{
+      rules::dead_units(),         rules::diverging_loss(),       rules::exploding_gradient(),
+      rules::jacobian_growth(),    rules::nonfinite_activation(), rules::nonfinite_gradient(),
+      rules::nonfinite_input(),    rules::nonfinite_loss(),       rules::nonfinite_weight(),
+      rules::step_without_effect(), rules::unnormalized_input(),  rules::vanishing_gradient(),
+  };
   return rules;
 }
 

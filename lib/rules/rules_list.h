@@ -1,0 +1,21 @@
+#pragma once
+
+#include <gradhealth/rules.h>
+
+/// One factory per rule, defined in the file of the rule's id.
+namespace gradhealth::rules {
+
+Rule dead_units();
+Rule diverging_loss();
+Rule exploding_gradient();
+Rule jacobian_growth();
+Rule nonfinite_activation();
+Rule nonfinite_gradient();
+Rule nonfinite_input();
+Rule nonfinite_loss();
+Rule nonfinite_weight();
+Rule step_without_effect();
+Rule unnormalized_input();
+Rule vanishing_gradient();
+
+}  // namespace gradhealth::rules

@@ -1,0 +1,240 @@
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "rules/rule_support.h"
+#include "rules/rules_list.h"
+
+namespace gradhealth::rules {
+namespace {
+
+constexpr const char* kId = "step-without-effect";
+
+class StepWithoutEffect final : public Judge {
+ public:
+  explicit StepWithoutEffect(const RuleOptions& options)
+      : wanted_(options.at("steps")), min_steps_(options.at("min-steps")), most_(options.at("max-findings")) {}
+
+  void observe(const Run& run, const StepRecord& record) override {
+    if (steps_ == 0) info_ = run.info;
+    const std::vector<Subject>& parameters = run.of(Axis::kParameter);
+    for (std::size_t i = states_.size(); i < parameters.size(); ++i) states_.push_back({parameters[i]});
+    const double rate = record.at(Quantity::kLearningRate);
+    if (std::isfinite(rate)) rate_ = rate;
+    bool seen = false;
+    const bool no_rate = rate == 0;
+    for (std::size_t i = 0; i < states_.size(); ++i) seen |= observe_parameter(states_[i], record, i, no_rate);
+    if (!seen) return;
+    ++steps_;
+    if (no_rate) {
+      if (zero_rate_steps_++ == 0) zero_rate_since_ = record.step;
+      zero_rate_last_ = record.step;
+    } else {
+      zero_rate_steps_ = 0;
+    }
+    const std::size_t still = count_still();
+    if (still > most_still_) {
+      most_still_ = still;
+      ++alarms_;
+    }
+  }
+
+  std::size_t alarms() const override { return alarms_; }
+
+  Outcome outcome() const override {
+    const std::size_t still = count_still();
+    std::size_t moved = 0;
+    for (const State& state : states_) moved += state.moved && !is_still(state) ? 1 : 0;
+    std::vector<Finding> findings;
+    if (still > 0 && moved == 0) findings.push_back(nothing_moves(still));
+    if (still > 0 && moved > 0) findings = some_stand_still(still);
+    if (!findings.empty()) return unhealthy(std::move(findings));
+    if (steps_ == 0) return NotEvaluated{"no gradient was recorded together with the update that it caused"};
+    if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
+    if (static_cast<double>(zero_rate_steps_) >= min_steps_) return unhealthy({zero_rate()});
+    return Healthy{};
+  }
+
+ private:
+  struct State {
+    Subject subject;
+    std::size_t streak = 0;  ///< Recorded steps in a row with a gradient and without an update.
+    std::int64_t since = 0;
+    std::int64_t last = 0;
+    double gradient = 0;
+    bool moved = false;
+  };
+
+  /// Whether this step says anything about this parameter.
+  static bool observe_parameter(State& state, const StepRecord& record, std::size_t index, bool no_rate) {
+    const double gradient = record.at(Quantity::kGradientNorm, index);
+    const double update = record.at(Quantity::kUpdateRatio, index);
+    if (!std::isfinite(gradient) || std::isnan(update) || record.at(Quantity::kGradientNonfinite, index) > 0)
+      return false;
+    if (update != 0) {
+      state.streak = 0;
+      state.moved = true;
+      return true;
+    }
+    if (no_rate || gradient == 0) return true;
+    if (state.streak++ == 0) state.since = record.step;
+    state.last = record.step;
+    state.gradient = gradient;
+    return true;
+  }
+
+  bool is_still(const State& state) const { return static_cast<double>(state.streak) >= wanted_; }
+
+  std::size_t count_still() const {
+    std::size_t still = 0;
+    for (const State& state : states_) still += is_still(state) ? 1 : 0;
+    return still;
+  }
+
+  Evidence streak_of(const State& state) const {
+    return evidence("recorded steps in a row with a gradient and an update of exactly 0",
+                    static_cast<double>(state.streak), "≥", wanted_, Quantity::kUpdateRatio, state.subject.name);
+  }
+
+  Finding nothing_moves(std::size_t still) const {
+    const State* first = nullptr;
+    for (const State& state : states_)
+      if (is_still(state) && (first == nullptr || state.since < first->since)) first = &state;
+    Finding finding;
+    finding.rule = kId;
+    finding.severity = Severity::kError;
+    finding.first_step = first->since;
+    finding.last_step = first->last;
+    finding.message = fmt::format("No parameter has changed since step {}, for {} recorded steps, although all {} have "
+                                  "gradients (|g| = {} at {}){}.",
+                                  first->since, first->streak, still, number(first->gradient), first->subject.name,
+                                  rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
+    finding.evidence.push_back(streak_of(*first));
+    finding.recommendations = {rebuild_optimizer(), call_step()};
+    return finding;
+  }
+
+  std::vector<Finding> some_stand_still(std::size_t still) const {
+    std::vector<Finding> findings;
+    for (const State& state : states_) {
+      if (!is_still(state)) continue;
+      if (static_cast<double>(findings.size()) >= most_) {
+        findings.back().message += fmt::format(" {} more parameters stand still.", still - findings.size());
+        break;
+      }
+      Finding finding;
+      finding.rule = kId;
+      finding.severity = Severity::kWarning;
+      finding.confidence = 0.8;
+      finding.subject = ref(state.subject);
+      finding.first_step = state.since;
+      finding.last_step = state.last;
+      finding.message = fmt::format("{} has a gradient (|g| = {}) but has not changed since step {}, for {} recorded "
+                                    "steps; other parameters do change.",
+                                    state.subject.name, number(state.gradient), state.since, state.streak);
+      finding.evidence.push_back(streak_of(state));
+      finding.recommendations = {add_to_optimizer(state.subject.name)};
+      findings.push_back(std::move(finding));
+    }
+    return findings;
+  }
+
+  Finding zero_rate() const {
+    Finding finding;
+    finding.rule = kId;
+    finding.severity = Severity::kInfo;
+    finding.first_step = zero_rate_since_;
+    finding.last_step = zero_rate_last_;
+    finding.message = fmt::format("The learning rate has been 0 for {} recorded steps, since step {}: nothing is trained.",
+                                  zero_rate_steps_, zero_rate_since_);
+    finding.evidence.push_back(evidence("learning rate", 0, "=", 0, Quantity::kLearningRate));
+    Recommendation raise;
+    raise.id = "raise-learning-rate";
+    raise.text = "Set a learning rate above 0, or check the schedule; 0.001 is a guess.";
+    raise.why = "A schedule that starts at 0 must be stepped, and one that ends at 0 has ended.";
+    raise.code = "for (auto& group : optimizer.param_groups()) group.options().set_lr(0.001);";
+    raise.confidence = 0.4;
+    finding.recommendations.push_back(std::move(raise));
+    return finding;
+  }
+
+  Recommendation rebuild_optimizer() const {
+    Recommendation advice;
+    advice.id = "rebuild-optimizer";
+    advice.text = "Build the optimizer from the parameters of the model that is trained, after the model is final.";
+    advice.why = "Moving, cloning or reassigning modules leaves the optimizer with tensors that nothing uses.";
+    const bool adam = info_.optimizer.rfind("Adam", 0) == 0;
+    const std::string lr = literal(rate_ && *rate_ > 0 ? *rate_ : adam ? 0.001 : 0.01);
+    advice.code = adam ? fmt::format("torch::optim::{0} optimizer(net->parameters(), torch::optim::{0}Options({1}));",
+                                     info_.optimizer == "AdamW" ? "AdamW" : "Adam", lr)
+                       : fmt::format("torch::optim::SGD optimizer(net->parameters(), "
+                                     "torch::optim::SGDOptions({}).momentum({}));",
+                                     lr, literal(info_.momentum.value_or(0)));
+    advice.confidence = 0.7;
+    return advice;
+  }
+
+  static Recommendation call_step() {
+    Recommendation advice;
+    advice.id = "call-optimizer-step";
+    advice.text = "Call optimizer.step() after backward(), once for every batch.";
+    advice.why = "backward() computes gradients only.";
+    advice.code = "optimizer.zero_grad();\nloss.backward();\noptimizer.step();";
+    advice.confidence = 0.6;
+    return advice;
+  }
+
+  static Recommendation add_to_optimizer(const std::string& parameter) {
+    Recommendation advice;
+    advice.id = "add-parameter-to-optimizer";
+    advice.text = fmt::format("Give {} to the optimizer, or freeze it if it shall stay.", parameter);
+    advice.why = "A gradient that nobody applies costs time and trains nothing.";
+    advice.code = fmt::format(
+        "optimizer.add_parameters({{net->named_parameters()[\"{0}\"]}});\n"
+        "// to freeze it instead: net->named_parameters()[\"{0}\"].set_requires_grad(false);",
+        parameter);
+    advice.confidence = 0.7;
+    return advice;
+  }
+
+  double wanted_;
+  double min_steps_;
+  double most_;
+  RunInfo info_;
+  std::vector<State> states_;
+  std::size_t steps_ = 0;
+  std::size_t alarms_ = 0;
+  std::size_t most_still_ = 0;
+  std::size_t zero_rate_steps_ = 0;
+  std::int64_t zero_rate_since_ = 0;
+  std::int64_t zero_rate_last_ = 0;
+  std::optional<double> rate_;
+};
+
+}  // namespace
+
+Rule step_without_effect() {
+  RuleInfo info;
+  info.id = kId;
+  info.title = "Steps have no effect";
+  info.meaning =
+      "Parameters receive gradients but do not change. The optimizer holds other tensors than the model, step() is not "
+      "called, or updates are so small that rounding swallows them.";
+  info.method =
+      "Counts recorded steps in a row in which a parameter's gradient is finite and not 0 while its update is exactly "
+      "0 and the learning rate is not. All parameters: error. Some: warning. A learning rate of 0 that lasts is "
+      "information.";
+  info.limits =
+      "Needs update ratios. A parameter that is deliberately left out of the optimizer but not frozen gets a warning. "
+      "Skipped steps with non-finite gradients do not count.";
+  info.options = {
+      {"steps", 5, "Recorded steps in a row without effect.", "One skipped step is ordinary, five are not."},
+      min_steps_option(10),
+      {"max-findings", 8, "Parameters that get a finding of their own.", "What a person reads."},
+  };
+  info.references = {"Jiang et al., TrainCheck, OSDI 2025"};
+  return make_rule<StepWithoutEffect>(std::move(info));
+}
+
+}  // namespace gradhealth::rules
