@@ -5,6 +5,7 @@
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gradhealth/diagnosis.h>
@@ -25,8 +26,8 @@ struct PlotSeries {
 /// One quantity of all subjects of an axis over time, columns shared.
 struct PlotMatrix {
   std::vector<std::string> subjects;
-  std::vector<std::int64_t> first_step;     ///< Of each column.
-  std::vector<std::vector<double>> maximum;  ///< [subject][column]; NaN if nothing finite was recorded.
+  std::vector<std::int64_t> first_step;               ///< Of each column.
+  std::vector<std::vector<double>> maximum;           ///< [subject][column]; NaN if nothing finite was recorded.
   std::vector<std::vector<std::uint32_t>> nonfinite;  ///< [subject][column].
 };
 
@@ -67,8 +68,26 @@ struct Report {
   std::vector<ModelReport> models;
 };
 
-/// Worst verdict over the models: unhealthy, then undecided, then healthy.
+/// Worst verdict over the models: unhealthy, then undecided, then healthy. A run without models, or one
+/// whose recording was not finished, is undecided at best.
 Verdict verdict(const Report& report);
+/// Worst verdict over the runs; undecided if there is none.
+Verdict verdict(const std::vector<Report>& reports);
+
+/// What a gate, such as a CI job, accepts.
+struct GateOptions {
+  Severity fail_on = Severity::kError;
+  bool allow_undecided = false;   ///< Runs of which too little was seen may pass.
+  bool allow_incomplete = false;  ///< Runs whose recording was not finished may pass.
+};
+
+enum class GateOutcome : std::uint8_t {
+  kPass,
+  kFail,         ///< A finding of `fail_on` or above.
+  kCannotJudge,  ///< None, but a run is undecided or incomplete and that is not allowed.
+};
+
+GateOutcome gate(const std::vector<Report>& reports, const GateOptions& options);
 
 enum class Colour : std::uint8_t { kNever, kAlways };
 
@@ -81,13 +100,24 @@ struct TerminalOptions {
 /// on the arguments alone: no clock, no locale. Names from the file are escaped.
 void write_terminal(std::ostream& out, const Report& report, const TerminalOptions& options = {});
 void write_json(std::ostream& out, const Report& report);
+/// Several runs: {"schema_version", "verdict", "runs": [one object each, as above]}.
+void write_json(std::ostream& out, const std::vector<Report>& reports);
 void write_html(std::ostream& out, const Report& report);
-/// Every rule is a test case: findings of `fail_on` and above fail it, not-evaluated is skipped.
-void write_junit(std::ostream& out, const Report& report, Severity fail_on);
+/// Every model is a test suite and every rule a test case: findings of `fail_on` and above fail it,
+/// not-evaluated is skipped. A model that the gate cannot judge has one more case, which is an error.
+void write_junit(std::ostream& out, const std::vector<Report>& reports, const GateOptions& options = {});
+/// "12 of 12 rules evaluated over 600 recorded steps".
+std::string coverage(const Report& report);
 
 /// A rule's documentation for a terminal.
 void write_explanation(std::ostream& out, const RuleInfo& rule, const TerminalOptions& options = {});
 /// All rules, a line each.
 void write_rule_list(std::ostream& out, const std::vector<Rule>& rules, const TerminalOptions& options = {});
+/// The same for programs, with everything a rule documents.
+void write_rules_json(std::ostream& out, const std::vector<Rule>& rules);
+
+/// The text on one line, with control and direction-changing characters and invalid UTF-8 made visible:
+/// what comes from a file or a command line must not steer a terminal.
+std::string printable(std::string_view text);
 
 }  // namespace gradhealth

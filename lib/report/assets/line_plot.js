@@ -1,0 +1,76 @@
+function needsLogAxis(values) {
+  const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
+  if (!sorted.length || sorted[0] <= 0) return false;
+  return sorted[sorted.length - 1] > 1000 * sorted[Math.floor(sorted.length / 2)];
+}
+
+// Whole decades, as many as there is room for; parts of them where there are few.
+function decades(low, high, pixels) {
+  const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
+  const every = Math.max(1, Math.ceil((to - from) / Math.max(1, pixels / 30)));
+  const parts = to - from <= 2 ? [1, 2, 5] : [1];
+  const ticks = [];
+  for (let power = Math.ceil(from / every) * every; power <= to; power += every) {
+    for (const part of parts) {
+      const v = Number(part + "e" + power);
+      ticks.push({ v, label: show(v) });
+    }
+  }
+  return ticks;
+}
+
+// One line over the steps. `group` links the windows of all plots of a model.
+function linePlot(parent, title, series, logscale, group, height) {
+  const box = element("div", "plot");
+  const heading = element("h4", "", title);
+  const readout = element("span", "readout");
+  heading.appendChild(readout);
+  const canvas = element("div");
+  canvas.style.height = height + "px";
+  box.append(heading, canvas);
+  parent.appendChild(box);
+
+  const nonfinite = new Map(series.nonfinite);
+  const usable = (v) => v === null || (logscale && v <= 0) ? NaN : v;
+  const rows = series.step.map((step, i) => {
+    const high = usable(series.max[i]);
+    const low = series.min ? usable(series.min[i]) : high;
+    return [step, [Number.isNaN(low) ? high : low, high, high]];
+  });
+  const graph = new Dygraph(canvas, rows, {
+    labels: ["step", title], customBars: true, logscale, legend: "never", rightGap: kRightGap,
+    strokeWidth: 1.4, colors: [colour("plot")], drawPoints: rows.length < 3, drawGapEdgePoints: true,
+    dateWindow: group.window, gridLineColor: colour("grid"), axisLineColor: colour("line"),
+    highlightCircleSize: 3, animatedZooms: false, includeZero: title === kRateTitle, xRangePad: 0, yRangePad: 5, fillAlpha: .25,
+    axes: {
+      x: { axisLabelFormatter: (v) => Number.isInteger(v) ? String(v) : "", pixelsPerLabel: 70 },
+      y: { axisLabelWidth: leftMargin(box.clientWidth) - 8, axisLabelFormatter: (v) => show(v), pixelsPerLabel: 26,
+           ...(logscale ? { ticker: decades } : {}) },
+    },
+    highlightCallback: (event, x, points, row) => {
+      const range = series.min && series.min[row] !== series.max[row] ? show(series.min[row]) + " … " : "";
+      const bad = nonfinite.has(row) ? ", not finite: " + nonfinite.get(row) : "";
+      readout.textContent = "step " + series.step[row] + ": " + range + show(series.max[row]) + bad;
+    },
+    unhighlightCallback: () => { readout.textContent = ""; },
+    underlayCallback: (context, area, g) => {
+      context.save();
+      context.fillStyle = colour("nonfinite");
+      context.globalAlpha = .35;
+      for (const i of nonfinite.keys()) {
+        const from = g.toDomXCoord(series.step[i]);
+        const to = i + 1 < series.step.length ? g.toDomXCoord(series.step[i + 1]) : from;
+        context.fillRect(from - .5, area.y, Math.max(1.5, to - from), area.h);
+      }
+      context.restore();
+      drawMarks(context, group.marks, area, (step) => g.toDomXCoord(step), true);
+    },
+    drawCallback: (g, initial) => { if (!initial) group.show(g.xAxisRange(), g); },
+  });
+  group.add({
+    graph,
+    area: () => { const a = graph.getArea(); return { x: a.x, w: a.w }; },
+    show: (window) => graph.updateOptions({ dateWindow: window }),
+    restyle: () => graph.updateOptions({ colors: [colour("plot")], gridLineColor: colour("grid"), axisLineColor: colour("line") }),
+  });
+}

@@ -1,0 +1,89 @@
+#include "report/escape.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include <gradhealth/report.h>
+
+namespace gradhealth {
+namespace {
+
+struct CodePoint {
+  std::uint32_t value;
+  std::size_t bytes;
+};
+
+/// The code point at the beginning of `text`; nothing for bytes that are not UTF-8.
+std::optional<CodePoint> decode(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+  const std::uint32_t lead = byte(0);
+  if (lead < 0x80) return CodePoint{lead, 1};
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return std::nullopt;
+  std::uint32_t value = lead & (0xFFu >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
+    value = value << 6 | (byte(i) & 0x3F);
+  }
+  constexpr std::uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
+  if (value < smallest[length] || surrogate || value > 0x10FFFF) return std::nullopt;
+  return CodePoint{value, length};
+}
+
+bool is_control(std::uint32_t c) { return c < 0x20 || (c >= 0x7F && c < 0xA0); }
+
+/// Characters that are invisible or change the order of what surrounds them, and those that XML forbids.
+bool is_deceptive(std::uint32_t c) {
+  return (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0x061C ||
+         c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
+}
+
+std::string escape(std::string_view text, std::string_view kept) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const std::optional<CodePoint> c = decode(text);
+    const std::size_t bytes = c ? c->bytes : 1;
+    if (c && kept.find(text[0]) != std::string_view::npos)
+      out += text[0];
+    else if (c && c->value == '\n')
+      out += "\\n";
+    else if (c && c->value == '\t')
+      out += "    ";
+    else if (!c || is_control(c->value))
+      out += fmt::format("\\x{:02x}", c ? c->value : static_cast<unsigned char>(text[0]));
+    else if (is_deceptive(c->value))
+      out += fmt::format("\\u{:04x}", c->value);
+    else
+      out += text.substr(0, bytes);
+    text.remove_prefix(bytes);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) { return escape(text, ""); }
+
+std::string printable_text(std::string_view text) { return escape(text, "\n"); }
+
+std::string html(std::string_view text) {
+  std::string out;
+  for (const char c : printable_text(text)) {
+    switch (c) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '"': out += "&quot;"; break;
+      case '\'': out += "&#39;"; break;
+      default: out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace gradhealth

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <gradhealth/report.h>
+
+namespace gradhealth {
+
+/// The members in the order in which they are written.
+using Json = nlohmann::ordered_json;
+
+/// One run, as write_json() prints it.
+Json to_json(const Report& report);
+
+/// The number; "NaN", "Infinity" or "-Infinity", which JSON has no numbers for.
+Json json_number(double value);
+
+/// ASCII only, so that no terminal or log is steered by what a run contains; invalid UTF-8 is replaced.
+std::string dump(const Json& json, int indent);
+
+}  // namespace gradhealth

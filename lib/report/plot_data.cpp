@@ -1,0 +1,91 @@
+#include "report/plot_data.h"
+
+#include <cmath>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "report/encode.h"
+#include "report/escape.h"
+#include "report/json.h"
+#include "report/summary.h"
+
+namespace gradhealth {
+namespace {
+
+constexpr std::size_t kHeatmapColumns = 1024;
+constexpr std::size_t kHeatmapCells = 400'000;  // 1 MB in base64.
+
+std::string quoted(const std::string& text) { return dump(Json(printable(text)), -1); }
+
+template <typename T, typename Format>
+std::string list(const std::vector<T>& values, Format format) {
+  std::string out = "[";
+  for (const T& value : values) {
+    if (out.size() > 1) out += ',';
+    out += format(value);
+  }
+  return out + ']';
+}
+
+std::string steps(const std::vector<std::int64_t>& values) {
+  return list(values, [](std::int64_t step) { return fmt::format("{}", step); });
+}
+
+std::string numbers(const std::vector<double>& values) {
+  return list(values, [](double value) { return std::isfinite(value) ? fmt::format("{:.4g}", value) : "null"; });
+}
+
+/// Without the minimum where every column holds a single value, as in a run that was not thinned.
+std::string series(const PlotSeries& plot) {
+  bool thinned = false;
+  std::string nonfinite;
+  for (std::size_t i = 0; i < plot.first_step.size(); ++i) {
+    thinned = thinned || plot.minimum[i] < plot.maximum[i];
+    if (plot.nonfinite[i] > 0)
+      nonfinite += fmt::format("{}[{},{}]", nonfinite.empty() ? "" : ",", i, plot.nonfinite[i]);
+  }
+  return fmt::format("{{\"step\":{},{}\"max\":{},\"nonfinite\":[{}]}}", steps(plot.first_step),
+                     thinned ? "\"min\":" + numbers(plot.minimum) + "," : "", numbers(plot.maximum), nonfinite);
+}
+
+std::string heatmap(const PlotMatrix& matrix) {
+  const EncodedMatrix encoded = encode(matrix, kHeatmapColumns, kHeatmapCells);
+  return fmt::format("{{\"step\":{},\"low\":{:.6g},\"high\":{:.6g},\"subjects\":{},\"rows\":{}}}",
+                     steps(encoded.first_step), encoded.low, encoded.high, list(matrix.subjects, quoted),
+                     list(encoded.rows, [](const std::string& row) { return '"' + base64(row) + '"'; }));
+}
+
+void add_marks(const DiagnosedFinding& diagnosed, const std::string& label, std::string& marks) {
+  const Finding& f = diagnosed.finding;
+  marks += fmt::format("{}{{\"step\":{},\"severity\":\"{}\",\"label\":\"{}\"}}", marks.empty() ? "" : ",", f.first_step,
+                       name(f.severity), label);
+  for (const DiagnosedFinding& consequence : diagnosed.consequences) add_marks(consequence, "", marks);
+}
+
+bool belongs_to(const DiagnosedFinding* root, const ModelReport& model) {
+  for (const DiagnosedFinding& own : model.diagnosis.roots)
+    if (&own == root) return true;
+  return false;
+}
+
+}  // namespace
+
+std::string plot_data(const Report& report) {
+  const Summary summary = summarize(report);
+  std::string out = "[";
+  for (const ModelReport& model : report.models) {
+    std::string marks;
+    for (std::size_t i = 0; i < summary.roots.size(); ++i)
+      if (belongs_to(summary.roots[i], model)) add_marks(*summary.roots[i], fmt::format("{}", i + 1), marks);
+    const Plots& plots = model.plots;
+    if (out.size() > 1) out += ',';
+    out += fmt::format("{{\"name\":{},\"marks\":[{}],\"loss\":{},\"norm\":{},\"rate\":{},\"heatmap\":{}}}",
+                       quoted(model.run.info.name), marks, series(plots.loss), series(plots.global_gradient_norm),
+                       series(plots.learning_rate), heatmap(plots.gradient_norm));
+  }
+  return out + ']';
+}
+
+}  // namespace gradhealth

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <gradhealth/report.h>
+
+namespace gradhealth {
+
+/// The models of a run taken together, as every writer shows them.
+struct Summary {
+  Verdict verdict = Verdict::kUndecided;
+  std::string undecided_because;
+  bool finished = true;
+  std::int64_t steps = 0;  ///< Over all models.
+  bool several_models = false;
+  std::vector<const DiagnosedFinding*> roots;  ///< Most important first; they live in the report.
+  std::vector<std::string> passed;             ///< In every model; sorted.
+  std::vector<SkippedRule> not_evaluated;      ///< With several models, the reason names the model.
+  std::size_t rules_evaluated = 0;             ///< In every model.
+  std::size_t rules_total = 0;
+};
+
+Summary summarize(const Report& report);
+
+/// Why a model is not healthy though nothing speaks against it; empty if it is decided.
+std::string undecided_because(const ModelReport& model);
+
+/// "conv1.weight"; "G: conv1.weight" with several models; empty for the run as a whole.
+std::string subject_label(const SubjectRef& subject, bool several_models);
+
+/// Number of findings of each severity, consequences included.
+struct FindingCounts {
+  std::size_t errors = 0;
+  std::size_t warnings = 0;
+  std::size_t infos = 0;
+};
+FindingCounts count(const std::vector<const DiagnosedFinding*>& roots);
+
+/// The rule's title from the catalogue, or its id.
+std::string rule_title(const std::string& rule);
+
+/// Four significant digits; "NaN", "infinity", "-infinity".
+std::string number(double value);
+
+/// "115.3 > 10".
+std::string comparison(const Evidence& evidence);
+
+/// "since step 3, until step 99", "at step 3".
+std::string step_range(const Finding& finding);
+
+}  // namespace gradhealth

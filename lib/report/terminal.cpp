@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <gradhealth/report.h>
+
+#include "report/escape.h"
+#include "report/style.h"
+#include "report/summary.h"
+#include "report/wrap.h"
+
+namespace gradhealth {
+namespace {
+
+constexpr const char* kIndent = "  ";
+
+std::string upper(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
+  return out;
+}
+
+std::string plural(std::size_t count, const char* word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
+
+class Writer {
+ public:
+  Writer(std::ostream& out, const Report& report, const TerminalOptions& options)
+      : out_(out),
+        report_(report),
+        summary_(summarize(report)),
+        style_(options.colour),
+        width_(std::max<std::size_t>(options.width, 40)) {}
+
+  void write() {
+    headline();
+    for (const DiagnosedFinding* root : summary_.roots) finding(*root);
+    rules();
+  }
+
+ private:
+  void headline() {
+    out_ << "gradhealth: " << style_.of(summary_.verdict, upper(name(summary_.verdict))) << "  "
+         << printable(report_.run) << "  (" << coverage(report_) << ")\n";
+    if (!summary_.undecided_because.empty()) out_ << wrapped("because " + summary_.undecided_because, kIndent, kIndent);
+    if (!summary_.finished && summary_.verdict == Verdict::kUnhealthy)
+      out_ << kIndent << "The recording was not finished.\n";
+    if (summary_.roots.empty()) return;
+    const FindingCounts counts = count(summary_.roots);
+    out_ << kIndent << plural(counts.errors, "error") << ", " << plural(counts.warnings, "warning") << ", "
+         << plural(counts.infos, "note") << " from " << plural(summary_.roots.size(), "root cause") << "\n";
+  }
+
+  void finding(const DiagnosedFinding& diagnosed) {
+    const Finding& f = diagnosed.finding;
+    out_ << '\n'
+         << style_.of(f.severity, upper(name(f.severity))) << "  " << style_.bold(rule_title(f.rule)) << "  "
+         << style_.dim("[" + printable(f.rule) + "]") << '\n';
+    out_ << kIndent << style_.bold(where(f)) << ", " << step_range(f) << confidence(f.confidence) << '\n';
+    out_ << wrapped(f.message, kIndent, kIndent);
+    for (const Evidence& evidence : f.evidence) cite(evidence);
+    for (std::size_t i = 0; i < f.recommendations.size(); ++i) fix(f.recommendations[i], i);
+    if (diagnosed.consequences.empty()) return;
+    out_ << "\n  led to:\n";
+    for (const DiagnosedFinding& consequence : diagnosed.consequences) led_to(consequence, "    ");
+  }
+
+  void cite(const Evidence& evidence) {
+    const std::string of = evidence.subject.empty() ? "" : " of " + evidence.subject;
+    const bool named = evidence.what.find(evidence.subject) != std::string::npos;
+    out_ << wrapped(evidence.what + (named ? "" : of) + ": " + comparison(evidence), "      ", "    - ");
+  }
+
+  void fix(const Recommendation& advice, std::size_t index) {
+    const std::string text = (advice.confidence < 0.5 ? "A guess: " : "") + advice.text;
+    const char* label = index == 0 ? "  Fix: " : "  Or:  ";
+    out_ << '\n' << style_.bold(wrapped(text, "       ", label));
+    // The reason of the first one only: the first screen belongs to what to do.
+    if (index == 0 && !advice.why.empty()) out_ << wrapped(advice.why, "       ", "       ");
+    if (!advice.code.empty()) out_ << style_.code(indented(printable_text(advice.code), "       "));
+  }
+
+  void led_to(const DiagnosedFinding& diagnosed, const std::string& indent) {
+    const Finding& f = diagnosed.finding;
+    out_ << wrap(fmt::format("{}: {} [{}], {}, {}", name(f.severity), rule_title(f.rule), printable(f.rule), where(f),
+                             step_range(f)),
+                 width_, indent + "  ", indent + "- ");
+    for (const DiagnosedFinding& consequence : diagnosed.consequences) led_to(consequence, indent + "  ");
+  }
+
+  void rules() {
+    if (!summary_.passed.empty()) {
+      out_ << '\n';
+      std::string list;
+      for (const std::string& rule : summary_.passed) list += (list.empty() ? "" : ", ") + rule;
+      out_ << wrapped(list, "  ", fmt::format("Passed ({}): ", summary_.passed.size()));
+    }
+    if (summary_.not_evaluated.empty()) return;
+    out_ << fmt::format("\nNot evaluated ({}):\n", summary_.not_evaluated.size());
+    for (const SkippedRule& rule : summary_.not_evaluated)
+      out_ << wrapped(rule.rule + ": " + rule.reason, "    ", "  - ");
+  }
+
+  std::string where(const Finding& f) const {
+    const std::string label = subject_label(f.subject, summary_.several_models);
+    return label.empty() ? "whole run" : printable(label);
+  }
+
+  static std::string confidence(double value) {
+    return value < 0.995 ? fmt::format(", confidence {:.0f} %", 100 * value) : "";
+  }
+
+  std::string wrapped(const std::string& text, std::string_view indent, std::string_view first) const {
+    return wrap(printable(text), width_, indent, first);
+  }
+
+  std::ostream& out_;
+  const Report& report_;
+  Summary summary_;
+  Style style_;
+  std::size_t width_;
+};
+
+}  // namespace
+
+void write_terminal(std::ostream& out, const Report& report, const TerminalOptions& options) {
+  Writer(out, report, options).write();
+}
+
+}  // namespace gradhealth

@@ -1,0 +1,89 @@
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <gradhealth/config.h>
+#include <gradhealth/rules.h>
+#include <gradhealth/version.h>
+
+#include "support/catch.h"
+#include "tools/shell.h"
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("the version says what the command was built with", "[tools]") {
+  const Ran ran = Folder().gradhealth("--version");
+  CHECK(ran.exit_code == 0);
+  CHECK(ran.out.rfind("gradhealth " GRADHEALTH_VERSION "\n", 0) == 0);
+  CHECK(contains(ran.out, "HDF5 1."));
+}
+
+TEST_CASE("the help names every subcommand and every exit code", "[tools]") {
+  const Folder folder;
+  const Ran ran = folder.gradhealth("--help");
+  CHECK(ran.exit_code == 0);
+  for (const char* part : {"report", "check", "explain", "rules", "config", "Exit codes", "Examples"})
+    CHECK(contains(ran.out, part));
+  for (const char* command : {"report", "check", "explain", "rules", "config"}) {
+    const Ran help = folder.gradhealth(std::string(command) + " --help");
+    CHECK(help.exit_code == 0);
+    CHECK(contains(help.out, command));
+    CHECK(help.err.empty());
+  }
+}
+
+TEST_CASE("wrong use is one line and exit code 2", "[tools]") {
+  const Folder folder;
+  for (const char* arguments :
+       {"", "nonsense", "--nonsense", "report", "report --nonsense run.h5", "check", "check run.h5 --fail-on nonsense",
+        "report run.h5 --format nonsense", "report run.h5 -o report.pdf", "explain", "explain nonsense", "config",
+        "rules extra", "check a.h5 --json - --junit -", "report a.h5 b.h5", "report run.h5 --color nonsense",
+        "\"$(printf 'a\\nb\\033[31m')\""}) {
+    CAPTURE(arguments);
+    const Ran ran = folder.gradhealth(arguments);
+    CAPTURE(ran.err, ran.out, ran.exit_code);
+    CHECK(refused(ran));
+    CHECK_FALSE(contains(ran.err, "\x1b"));
+  }
+}
+
+TEST_CASE("every rule is listed and explained", "[tools]") {
+  const Folder folder;
+  const Ran list = folder.gradhealth("rules");
+  const Ran json = folder.gradhealth("rules --json");
+  CHECK(list.exit_code == 0);
+  REQUIRE(json.exit_code == 0);
+  const nlohmann::json rules = nlohmann::json::parse(json.out)["rules"];
+  REQUIRE(rules.size() == gradhealth::catalogue().size());
+  for (const gradhealth::Rule& rule : gradhealth::catalogue()) {
+    CHECK(contains(list.out, rule.info.id + " "));
+    const Ran explained = folder.gradhealth("explain " + rule.info.id);
+    CHECK(explained.exit_code == 0);
+    CHECK(contains(explained.out, rule.info.title));
+    for (const gradhealth::OptionInfo& option : rule.info.options) CHECK(contains(explained.out, option.name));
+  }
+}
+
+TEST_CASE("the printed configuration is one that can be used", "[tools]") {
+  const Folder folder;
+  const Ran ran = folder.gradhealth("config --print-default > gradhealth.toml");
+  CHECK(ran.exit_code == 0);
+  CHECK_NOTHROW(gradhealth::load_config(folder / "gradhealth.toml"));
+}
+
+TEST_CASE("a reader that leaves early is no error", "[tools]") {
+  const Folder folder;
+  const Ran ran = folder.shell("{ \"$gradhealth\" config --print-default; echo $? > status; } | true");
+  CHECK(read(folder / "status") == "0\n");
+  CHECK(ran.err.empty());
+}
+
+TEST_CASE("a full disk is said in one line", "[tools]") {
+  const Ran ran = Folder().gradhealth("config --print-default > /dev/full");
+  CHECK(refused(ran));
+  CHECK(contains(ran.err, "No space left"));
+}

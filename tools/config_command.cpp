@@ -1,0 +1,20 @@
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include <gradhealth/config.h>
+
+#include "commands.h"
+#include "output.h"
+
+void add_config_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("config", "The configuration of the rules");
+  auto print = std::make_shared<bool>(false);
+  command->add_flag("--print-default", *print, "Print every rule with every option at its default, as TOML")
+      ->required();
+  command->footer("Example:\n  gradhealth config --print-default > gradhealth.toml");
+  command->callback([&exit_code] {
+    write_stdout([](std::ostream& out) { out << gradhealth::default_config(); });
+    exit_code = kExitOk;
+  });
+}

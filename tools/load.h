@@ -1,0 +1,10 @@
+#pragma once
+
+#include <string>
+
+#include <gradhealth/report.h>
+
+/// Judges a run, a file or a directory of files, in one pass over each file.
+/// @param config path of a configuration, or empty for the defaults.
+/// @throws UsageError, IoError, FormatError.
+gradhealth::Report load_report(const std::string& run, const std::string& config);

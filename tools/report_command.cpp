@@ -1,0 +1,72 @@
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include <gradhealth/errors.h>
+
+#include "commands.h"
+#include "load.h"
+#include "output.h"
+
+using namespace gradhealth;
+
+namespace {
+
+struct Arguments {
+  std::string run;
+  std::string output = "-";
+  std::string format;
+  std::string config;
+  std::string colour = "auto";
+};
+
+std::string format_of(const Arguments& arguments) {
+  if (!arguments.format.empty()) return arguments.format;
+  const std::string suffix = std::filesystem::path(arguments.output).extension().string();
+  if (suffix == ".html" || suffix == ".htm") return "html";
+  if (suffix == ".json") return "json";
+  if (suffix == ".txt" || suffix.empty()) return "terminal";
+  throw UsageError("cannot tell the format from the suffix of " + printable(arguments.output) +
+                   ": add --format terminal, html or json");
+}
+
+void run(const Arguments& arguments) {
+  const std::string format = format_of(arguments);
+  TerminalOptions terminal = terminal_options(arguments.colour);
+  if (arguments.output != "-" && arguments.colour == "auto") terminal.colour = Colour::kNever;
+  const Report report = load_report(arguments.run, arguments.config);
+  write_output(arguments.output, [&](std::ostream& out) {
+    if (format == "html")
+      write_html(out, report);
+    else if (format == "json")
+      write_json(out, report);
+    else
+      write_terminal(out, report, terminal);
+  });
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("report", "Say what is wrong with a run, since when, why, and what to change");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("RUN", arguments->run, "Run file, or a directory of run files")->required();
+  command->add_option("-o,--output", arguments->output, "Write to FILE; - is standard output")->type_name("FILE");
+  command->add_option("--format", arguments->format, "terminal, html or json; else by FILE's suffix, else terminal")
+      ->check(CLI::IsMember({"terminal", "html", "json"}))
+      ->type_name("FORMAT");
+  command->add_option("--config", arguments->config, "Configuration of the rules (TOML)")->type_name("FILE");
+  command->add_option("--color", arguments->colour, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("WHEN");
+  command->footer(
+      "Exit codes: 0 report written, 2 could not (usage, configuration, unreadable or foreign file),\n"
+      "3 a defect of gradhealth.\n\nExamples:\n  gradhealth report run.h5\n"
+      "  gradhealth report run.h5 -o report.html");
+  command->callback([arguments, &exit_code] {
+    run(*arguments);
+    exit_code = kExitOk;
+  });
+}

@@ -1,0 +1,30 @@
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include <gradhealth/report.h>
+
+#include "commands.h"
+#include "output.h"
+
+using namespace gradhealth;
+
+void add_rules_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("rules", "List all rules");
+  auto as_json = std::make_shared<bool>(false);
+  auto colour = std::make_shared<std::string>("auto");
+  command->add_flag("--json", *as_json, "As JSON, with everything that is documented");
+  command->add_option("--color", *colour, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("WHEN");
+  command->callback([as_json, colour, &exit_code] {
+    write_stdout([&](std::ostream& out) {
+      if (*as_json)
+        write_rules_json(out, catalogue());
+      else
+        write_rule_list(out, catalogue(), terminal_options(*colour));
+    });
+    exit_code = kExitOk;
+  });
+}
