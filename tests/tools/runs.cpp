@@ -97,7 +97,7 @@ void spoil(const Run& run, StepRecord& record) {
 
 void healthy(const std::filesystem::path& path, std::int64_t steps, const std::string& model, Ending ending) {
   const Run run = network(model);
-  RunWriter writer(path, run.info);
+  RunWriter writer(path, run);
   for (std::int64_t step = 0; step < steps; ++step) writer.append(run, healthy_step(run, step));
   if (ending == Ending::kClosed) {
     writer.close();
@@ -113,7 +113,7 @@ void healthy(const std::filesystem::path& path, std::int64_t steps, const std::s
 
 void broken(const std::filesystem::path& path, const std::string& model) {
   const Run run = network(model);
-  RunWriter writer(path, run.info);
+  RunWriter writer(path, run);
   for (std::int64_t step = 0; step < 100; ++step) {
     StepRecord record = healthy_step(run, step);
     if (step >= 40) spoil(run, record);
