@@ -13,12 +13,13 @@
 namespace gradhealth::hooks {
 namespace {
 
-/// Parameterless operators whose outputs are activations. Others (pooling, views, dropout, sums) are followed only.
-constexpr std::array<std::string_view, 34> kActivationOperators{
-    "celu",       "clamp",      "clamp_max",   "clamp_min", "elu",      "exp",        "expm1",     "gelu",   "glu",
-    "hardshrink", "hardsigmoid", "hardswish",  "hardtanh",  "leaky_relu", "log",      "log10",     "log1p",  "log2",
-    "log_sigmoid", "log_softmax", "mish",      "pow",       "reciprocal", "relu",     "relu6",     "rsqrt",  "selu",
-    "sigmoid",    "silu",       "softmax",     "softplus",  "sqrt",     "tanh",       "threshold"};
+/// Parameterless operators whose outputs are activations. Others (pooling, views, dropout, sums, and pow, which is part
+/// of most hand-written losses) are followed only.
+constexpr std::array<std::string_view, 32> kActivationOperators{
+    "celu",        "clamp",      "clamp_max",  "clamp_min", "elu",        "exp",   "expm1",   "gelu",
+    "glu",         "hardshrink", "hardsigmoid", "hardswish", "hardtanh",  "leaky_relu", "log", "log10",
+    "log1p",       "log2",       "log_sigmoid", "log_softmax", "mish",    "relu",  "relu6",   "rsqrt",
+    "selu",        "sigmoid",    "silu",       "softmax",   "softplus",   "sqrt",  "tanh",    "threshold"};
 
 bool is_activation(std::string_view op) {
   return std::binary_search(kActivationOperators.begin(), kActivationOperators.end(), op);
@@ -32,6 +33,11 @@ bool counts_channels(std::string_view op) {
 
 /// Products that a bias is added to by an operator of its own: linear layers with inputs of three dimensions.
 bool lacks_bias(std::string_view op) { return op == "matmul" || op == "mm" || op == "bmm" || op == "linear"; }
+
+/// A parameter of another model, or a view of one.
+bool is_foreign_parameter(const at::Tensor& tensor) {
+  return tensor.requires_grad() && (tensor.is_leaf() || (tensor.is_view() && tensor._base().is_leaf()));
+}
 
 /// Feeds the gradient at one recorded call to its capture. Holds no tensor; the graph owns the hook.
 class GradientHook : public torch::autograd::FunctionPreHook {
@@ -89,6 +95,7 @@ std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, cons
   Claim claim;
   const at::Tensor* data = nullptr;
   const at::Tensor* weight = nullptr;
+  bool foreign = false;
   for (const at::Tensor& input : inputs) {
     if (!input.defined()) continue;
     if (const int parameter = parameter_of(input); parameter >= 0) {
@@ -100,9 +107,11 @@ std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, cons
     }
     if (!data && input.dim() > 0) data = &input;
     claim.parent = std::max(claim.parent, call_behind(input));
+    foreign |= is_foreign_parameter(input);
   }
   if (claim.parameter < 0) {
-    if (claim.parent < 0) return std::nullopt;
+    // A generator's output goes on into the critic, whose activations are not the generator's.
+    if (claim.parent < 0 || foreign) return std::nullopt;
     return claim;
   }
   // A penalty such as (w - w0)² combines a parameter with a tensor of its own shape; a layer has samples.

@@ -152,9 +152,12 @@ TEST_CASE("parameter quantities equal LibTorch's own", "[hooks]") {
     CHECK(run.at(0, Quantity::kWeightNonfinite, item.key()) == 0);
     if (norm_of(weights[i]) > 0) {
       CHECK(close(run.at(0, Quantity::kWeightNorm, item.key()), norm_of(weights[i])));
-      // Every parameter of this net is small enough to be sampled whole.
-      CHECK(close(run.at(0, Quantity::kUpdateRatio, item.key()),
-                  norm_of(item.value().detach() - weights[i]) / norm_of(weights[i])));
+      const double ratio = norm_of(item.value().detach() - weights[i]) / norm_of(weights[i]);
+      const double recorded = run.at(0, Quantity::kUpdateRatio, item.key());
+      if (weights[i].numel() <= 1024)  // Small enough to be sampled whole.
+        CHECK(close(recorded, ratio));
+      else
+        CHECK(std::fabs(recorded / ratio - 1) < 0.1);
     }
     ++i;
   }
