@@ -8,7 +8,6 @@
 #include "rules/recommendations.h"
 #include "rules/rule_support.h"
 #include "rules/rules_list.h"
-#include "stats/quantile.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {
@@ -30,7 +29,8 @@ class DivergingLoss final : public Judge {
         witness_(options.at("witness-factor")),
         min_steps_(options.at("min-steps")) {}
 
-  void observe(const Run&, const StepRecord& record) override {
+  void observe(const Run& run, const StepRecord& record) override {
+    if (steps_ == 0) run_ = run.info;
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const double loss = record.at(Quantity::kLoss);
     const bool nonfinite = record.at(Quantity::kLossNonfinite) > 0 || std::isinf(loss);
@@ -84,7 +84,7 @@ class DivergingLoss final : public Judge {
     if (high_ > 0) --high_;
     if (peak_ && since_peak_ < kSettled) settle_.push(loss);
     if (peak_) ++since_peak_;
-    judge_aftermath(loss, step);
+    judge_aftermath(step);
     // What follows an unresolved peak may be a dead model; it must not become the baseline.
     if (peak_ && (verdict_ || since_peak_ < 2 * kSettled)) return;
     witness_.take_baseline();
@@ -112,19 +112,22 @@ class DivergingLoss final : public Judge {
     else if (high >= warn_) conclude(Severity::kWarning, onset_);
   }
 
-  void judge_aftermath(double loss, std::int64_t step) {
+  void judge_aftermath(std::int64_t step) {
     if (!peak_ || since_peak_ < kSettled) return;
     const double level = recent_.median();
     const bool learnt_again = level <= settle_.median() - (1 - kStill) * std::abs(settle_.median());
     const bool back = level <= best_ + std::max({0.1 * std::abs(best_), 0.1 * learnt(), 3 * typical_.sigma()});
-    // A run that had learnt may have small gradients because it is good.
-    const bool collapsed = learnt() < 0.5 * std::abs(start_) && witness_.gradient_ratio() < kCollapsed;
+    // A run that had learnt may have small gradients because it is good, and its old level is worth something;
+    // a run that had not may be back at guessing.
+    const bool had_learnt = learnt() >= 0.5 * std::abs(start_);
+    const bool collapsed = !had_learnt && witness_.gradient_ratio() < kCollapsed;
+    const bool better = level < best_ - std::max(0.05 * std::abs(best_), typical_.sigma());
     if (extreme_seen_ && grew_ && !learnt_again && (collapsed || !back)) {
       if (since_peak_ == kSettled || !verdict_) conclude(Severity::kError, onset_);
       return;
     }
     // It came back by itself: a spike, however high.
-    if (back && !collapsed && (learnt_again || loss <= start_)) {
+    if (back && !collapsed && (had_learnt || better || !verdict_)) {
       verdict_.reset();
       peak_.reset();
       grew_ = extreme_seen_ = false;
@@ -164,9 +167,12 @@ class DivergingLoss final : public Judge {
     finding.recommendations.push_back(lower_learning_rate(rate_, divisor, 0.6));
     const auto p95 = witness_.healthy_p95();
     finding.recommendations.push_back(clip_gradients(p95, 1.0));
+    if (witness_.worst_is(Quantity::kWeightNorm))
+      finding.recommendations.push_back(add_weight_decay(run_.optimizer, rate_, run_.momentum));
     return finding;
   }
 
+  RunInfo run_;
   double mads_;
   double persist_;
   double warn_;
