@@ -31,6 +31,7 @@ class DivergenceWitness {
   /// The largest ratio of all unhealthy steps, 0 without any.
   double worst() const { return worst_; }
   std::string worst_name() const;
+  bool worst_is(Quantity quantity) const { return worst_ > 0 && worst_of_ == quantity; }
   /// Its series, if it is a recorded one.
   std::optional<Quantity> worst_quantity() const;
   /// 95th percentile of the healthy gradient norms; absent with fewer than 5.

@@ -8,7 +8,6 @@
 #include "rules/recommendations.h"
 #include "rules/rule_support.h"
 #include "rules/rules_list.h"
-#include "stats/quantile.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {
@@ -30,7 +29,8 @@ class DivergingLoss final : public Judge {
         witness_(options.at("witness-factor")),
         min_steps_(options.at("min-steps")) {}
 
-  void observe(const Run&, const StepRecord& record) override {
+  void observe(const Run& run, const StepRecord& record) override {
+    if (steps_ == 0) run_ = run.info;
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const double loss = record.at(Quantity::kLoss);
     const bool nonfinite = record.at(Quantity::kLossNonfinite) > 0 || std::isinf(loss);
@@ -61,10 +61,12 @@ class DivergingLoss final : public Judge {
   /// What counts as a doubling; for a loss near 0 the descent and the noise decide.
   double unit() const { return std::min(std::abs(start_), std::abs(best_)); }
 
+  double learnt() const { return start_ - best_; }
+
   double high_limit() const {
     const double floor = (finite_ < 8 ? 2 : 1) * unit();
     const double noise = typical_.size() >= 3 ? mads_ * typical_.sigma() : 0;
-    return std::max({noise, 0.5 * (start_ - best_), floor});
+    return std::max({noise, learnt() / 2, floor});
   }
 
   void observe_finite(double loss, std::int64_t step) {
@@ -78,13 +80,13 @@ class DivergingLoss final : public Judge {
       return;
     }
     healthy_now_ = true;
-    ++calm_;
-    if (calm_ >= 5) high_ = 0;
+    // Highs must outnumber the calm steps between them to add up.
+    if (high_ > 0) --high_;
     if (peak_ && since_peak_ < kSettled) settle_.push(loss);
     if (peak_) ++since_peak_;
-    judge_aftermath(loss, step);
+    judge_aftermath(step);
     // What follows an unresolved peak may be a dead model; it must not become the baseline.
-    if (peak_ && !verdict_ && since_peak_ < 2 * kSettled) return;
+    if (peak_ && (verdict_ || since_peak_ < 2 * kSettled)) return;
     witness_.take_baseline();
     typical_.push(loss);
     smooth_.push(loss);
@@ -95,7 +97,6 @@ class DivergingLoss final : public Judge {
   void observe_high(double loss, std::int64_t step) {
     healthy_now_ = false;
     witness_.keep_baseline();
-    calm_ = 0;
     if (high_++ == 0) onset_ = step;
     if (!peak_ || loss > *peak_) {
       peak_ = loss;
@@ -105,24 +106,28 @@ class DivergingLoss final : public Judge {
     }
     if (witness_.grew()) grew_ = true;
     const auto high = static_cast<double>(high_);
-    const double far = extreme_ * std::max(unit(), typical_.size() >= 3 ? typical_.sigma() : 0.0);
+    const double far = extreme_ * std::max({unit(), learnt() / 2, typical_.size() >= 3 ? typical_.sigma() : 0.0});
     extreme_seen_ = extreme_seen_ || rise(loss) > far;
     if (grew_ && (high >= persist_ || (high >= 2 && rise(loss) > 10 * far))) conclude(Severity::kError, onset_);
     else if (high >= warn_) conclude(Severity::kWarning, onset_);
   }
 
-  void judge_aftermath(double loss, std::int64_t step) {
+  void judge_aftermath(std::int64_t step) {
     if (!peak_ || since_peak_ < kSettled) return;
     const double level = recent_.median();
     const bool learnt_again = level <= settle_.median() - (1 - kStill) * std::abs(settle_.median());
-    const bool back = level <= best_ + std::max(0.1 * std::abs(best_), 3 * typical_.sigma());
-    const bool collapsed = witness_.gradient_ratio() < kCollapsed;
+    const bool back = level <= best_ + std::max({0.1 * std::abs(best_), 0.1 * learnt(), 3 * typical_.sigma()});
+    // A run that had learnt may have small gradients because it is good, and its old level is worth something;
+    // a run that had not may be back at guessing.
+    const bool had_learnt = learnt() >= 0.5 * std::abs(start_);
+    const bool collapsed = !had_learnt && witness_.gradient_ratio() < kCollapsed;
+    const bool better = level < best_ - std::max(0.05 * std::abs(best_), typical_.sigma());
     if (extreme_seen_ && grew_ && !learnt_again && (collapsed || !back)) {
       if (since_peak_ == kSettled || !verdict_) conclude(Severity::kError, onset_);
       return;
     }
     // It came back by itself: a spike, however high.
-    if (back && !collapsed && (learnt_again || loss <= start_)) {
+    if (back && !collapsed && (had_learnt || better || !verdict_)) {
       verdict_.reset();
       peak_.reset();
       grew_ = extreme_seen_ = false;
@@ -162,23 +167,25 @@ class DivergingLoss final : public Judge {
     finding.recommendations.push_back(lower_learning_rate(rate_, divisor, 0.6));
     const auto p95 = witness_.healthy_p95();
     finding.recommendations.push_back(clip_gradients(p95, 1.0));
+    if (witness_.worst_is(Quantity::kWeightNorm))
+      finding.recommendations.push_back(add_weight_decay(run_.optimizer, rate_, run_.momentum));
     return finding;
   }
 
+  RunInfo run_;
   double mads_;
   double persist_;
   double warn_;
   double extreme_;
   DivergenceWitness witness_;
   double min_steps_;
-  stats::Window typical_{32};  ///< Losses that were not high.
+  stats::Window typical_{12};  ///< Losses that were not high; few, so that their spread is noise and not the descent.
   stats::Window smooth_{9};
   stats::Window recent_{5};
   stats::Window settle_{8};    ///< Right after a peak.
   std::size_t steps_ = 0;
   std::size_t finite_ = 0;
   std::size_t high_ = 0;
-  std::size_t calm_ = 0;
   std::size_t since_peak_ = 0;
   std::size_t alarms_ = 0;
   double start_ = NAN;
