@@ -140,6 +140,11 @@ std::string comparison(const Evidence& evidence) {
   return number(evidence.observed) + " " + evidence.relation + " " + number(evidence.threshold);
 }
 
+std::string advice_text(const Recommendation& advice) {
+  const bool said = advice.text.find("guess") != std::string::npos;
+  return advice.confidence < 0.5 && !said ? "A guess: " + advice.text : advice.text;
+}
+
 std::string step_range(const Finding& finding) {
   if (finding.first_step == finding.last_step) return fmt::format("at step {}", finding.first_step);
   return fmt::format("since step {}, until step {}", finding.first_step, finding.last_step);
