@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "rules/loss_track.h"
 #include "rules/operators.h"
 #include "rules/recommendations.h"
 #include "rules/rule_support.h"
@@ -23,6 +24,7 @@ class DeadUnits final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     ++steps_;
+    loss_.observe(record);
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     for (std::size_t i = layers_.size(); i < activations.size(); ++i) {
@@ -44,20 +46,12 @@ class DeadUnits final : public Judge {
     std::vector<Finding> findings;
     std::size_t judged = 0;
     std::size_t known = 0;
-    std::size_t more = 0;
     for (const Layer& layer : layers_) {
       judged += layer.judged ? 1 : 0;
       known += layer.judged && !std::isnan(layer.dead) ? 1 : 0;
-      if (!severity(layer)) continue;
-      if (static_cast<double>(findings.size()) < most_)
-        findings.push_back(finding(layer));
-      else
-        ++more;
+      if (severity(layer)) findings.push_back(finding(layer));
     }
-    if (!findings.empty()) {
-      if (more > 0) findings.back().message += fmt::format(" {} more layers are dead.", more);
-      return unhealthy(std::move(findings));
-    }
+    if (!findings.empty()) return unhealthy(std::move(findings), most_);
     if (steps_ == 0) return too_few_steps(0, 20);
     if (judged == 0) return NotEvaluated{"no activation function was recorded whose units can die (ReLU and the like)"};
     if (known == 0) return NotEvaluated{"needs units watched over at least 20 recorded steps and 1,000 samples"};
@@ -108,7 +102,8 @@ class DeadUnits final : public Judge {
 
   std::optional<Severity> severity(const Layer& layer) const {
     if (layer.dead >= error_ || is_silent(layer)) return Severity::kError;
-    if (layer.dead >= warning_) return Severity::kWarning;
+    // A net that learns well has units to spare.
+    if (layer.dead >= warning_) return loss_.fell_by(0.5) ? Severity::kInfo : Severity::kWarning;
     return std::nullopt;
   }
 
@@ -158,6 +153,7 @@ class DeadUnits final : public Judge {
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;
   std::optional<double> rate_;
+  LossTrack loss_;
   std::vector<Layer> layers_;
 };
 
@@ -182,7 +178,7 @@ Rule dead_units() {
   info.options = {
       {"error-fraction", 0.9, "Share of a layer's units that are dead, for an error.", "Practitioner review; a layer that "
        "is nearly cut off."},
-      {"warning-fraction", 0.5, "Share of a layer's units that are dead, for a warning.", "Amazon SageMaker Debugger, "
+      {"warning-fraction", 0.5, "Share of a layer's units that are dead, for a warning; information while the loss is below half of its start.", "Amazon SageMaker Debugger, "
        "DyingRelu: 50 %."},
       {"silent-steps", 10, "Recorded steps in a row in which a layer gives nothing but zeros, for an error.",
        "Ten batches: chance cannot do it, and instant faults are told within ten steps."},

@@ -61,10 +61,12 @@ class DivergingLoss final : public Judge {
   /// What counts as a doubling; for a loss near 0 the descent and the noise decide.
   double unit() const { return std::min(std::abs(start_), std::abs(best_)); }
 
+  double learnt() const { return start_ - best_; }
+
   double high_limit() const {
     const double floor = (finite_ < 8 ? 2 : 1) * unit();
     const double noise = typical_.size() >= 3 ? mads_ * typical_.sigma() : 0;
-    return std::max({noise, 0.5 * (start_ - best_), floor});
+    return std::max({noise, learnt() / 2, floor});
   }
 
   void observe_finite(double loss, std::int64_t step) {
@@ -78,13 +80,13 @@ class DivergingLoss final : public Judge {
       return;
     }
     healthy_now_ = true;
-    ++calm_;
-    if (calm_ >= 5) high_ = 0;
+    // Highs must outnumber the calm steps between them to add up.
+    if (high_ > 0) --high_;
     if (peak_ && since_peak_ < kSettled) settle_.push(loss);
     if (peak_) ++since_peak_;
     judge_aftermath(loss, step);
     // What follows an unresolved peak may be a dead model; it must not become the baseline.
-    if (peak_ && !verdict_ && since_peak_ < 2 * kSettled) return;
+    if (peak_ && (verdict_ || since_peak_ < 2 * kSettled)) return;
     witness_.take_baseline();
     typical_.push(loss);
     smooth_.push(loss);
@@ -95,7 +97,6 @@ class DivergingLoss final : public Judge {
   void observe_high(double loss, std::int64_t step) {
     healthy_now_ = false;
     witness_.keep_baseline();
-    calm_ = 0;
     if (high_++ == 0) onset_ = step;
     if (!peak_ || loss > *peak_) {
       peak_ = loss;
@@ -105,7 +106,7 @@ class DivergingLoss final : public Judge {
     }
     if (witness_.grew()) grew_ = true;
     const auto high = static_cast<double>(high_);
-    const double far = extreme_ * std::max(unit(), typical_.size() >= 3 ? typical_.sigma() : 0.0);
+    const double far = extreme_ * std::max({unit(), learnt() / 2, typical_.size() >= 3 ? typical_.sigma() : 0.0});
     extreme_seen_ = extreme_seen_ || rise(loss) > far;
     if (grew_ && (high >= persist_ || (high >= 2 && rise(loss) > 10 * far))) conclude(Severity::kError, onset_);
     else if (high >= warn_) conclude(Severity::kWarning, onset_);
@@ -115,8 +116,9 @@ class DivergingLoss final : public Judge {
     if (!peak_ || since_peak_ < kSettled) return;
     const double level = recent_.median();
     const bool learnt_again = level <= settle_.median() - (1 - kStill) * std::abs(settle_.median());
-    const bool back = level <= best_ + std::max(0.1 * std::abs(best_), 3 * typical_.sigma());
-    const bool collapsed = witness_.gradient_ratio() < kCollapsed;
+    const bool back = level <= best_ + std::max({0.1 * std::abs(best_), 0.1 * learnt(), 3 * typical_.sigma()});
+    // A run that had learnt may have small gradients because it is good.
+    const bool collapsed = learnt() < 0.5 * std::abs(start_) && witness_.gradient_ratio() < kCollapsed;
     if (extreme_seen_ && grew_ && !learnt_again && (collapsed || !back)) {
       if (since_peak_ == kSettled || !verdict_) conclude(Severity::kError, onset_);
       return;
@@ -178,7 +180,6 @@ class DivergingLoss final : public Judge {
   std::size_t steps_ = 0;
   std::size_t finite_ = 0;
   std::size_t high_ = 0;
-  std::size_t calm_ = 0;
   std::size_t since_peak_ = 0;
   std::size_t alarms_ = 0;
   double start_ = NAN;

@@ -47,7 +47,7 @@ class ExplodingGradient final : public Judge {
   std::size_t alarms() const override { return verdict_ ? 1 : 0; }
 
   Outcome outcome() const override {
-    if (verdict_) return unhealthy({finding()});
+    if (verdict_ && !loss_.recovered()) return unhealthy({finding()});
     if (steps_ == 0) return NotEvaluated{"no gradient norms were recorded"};
     if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
     return Healthy{};

@@ -11,6 +11,7 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kStartLosses = 5;  ///< The start is their median once there are that many.
 constexpr double kFarther = 10;          ///< A single loss that rose this many times farther counts at once.
 constexpr double kProgress = 0.1;        ///< Share of the start's size.
+constexpr double kLearning = 0.3;        ///< Share of the level.
 constexpr double kStill = 0.02;          ///< Share of the level.
 
 }  // namespace
@@ -45,10 +46,12 @@ void LossTrack::observe(const StepRecord& record) {
   rises_now_ = rise > limit;
   if (rises_now_) {
     if (!first_risen_) first_risen_ = record.step;
+    settled_.clear();
     ++risen_;
     far_ = far_ || rise > kFarther * limit;
     return;
   }
+  if (first_risen_ && !settled_.full()) settled_.push(loss);
   if (early_.full()) return;
   early_.push(loss);
   if (early_.size() >= 3) noise_ = early_.sigma();
@@ -57,6 +60,12 @@ void LossTrack::observe(const StepRecord& record) {
 
 std::optional<std::int64_t> LossTrack::risen_step() const {
   return risen_ >= 2 || far_ ? first_risen_ : std::nullopt;
+}
+
+bool LossTrack::recovered() const {
+  if (nonfinite_step_ || !settled_.full()) return false;
+  const double level = settled_.median();
+  return level - recent() > kLearning * std::min(std::abs(level), size()) && fell_by(kLearning);
 }
 
 bool LossTrack::fell_by(double share) const {

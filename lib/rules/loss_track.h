@@ -37,6 +37,9 @@ class LossTrack {
   bool rises_now() const { return rises_now_; }
   std::size_t risen_steps() const { return risen_; }
 
+  /// After it rose, it has since come down below its start and keeps learning: what happened did no lasting
+  /// harm. A loss that fell back and then stands still, as that of a dead model, has not recovered.
+  bool recovered() const;
   /// The loss is below its start by this share of the start's size.
   bool fell_by(double share) const;
   /// Neither has the loss come down from its start by a tenth, nor is the last quarter of the run lower than
@@ -49,6 +52,7 @@ class LossTrack {
   double rise_factor_;
   stats::Window early_{16};  ///< The first losses that were not risen.
   stats::Window recent_{8};
+  stats::Window settled_{8};  ///< The first losses after the last risen one.
   stats::History history_{64};
   bool recorded_ = false;
   double start_;

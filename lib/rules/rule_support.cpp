@@ -64,11 +64,16 @@ Evidence evidence(std::string what, double observed, std::string relation, doubl
   return {std::move(what), observed, threshold, std::move(relation), quantity, std::move(subject)};
 }
 
-Outcome unhealthy(std::vector<Finding> findings) {
+Outcome unhealthy(std::vector<Finding> findings, double most) {
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
     if (a.severity != b.severity) return a.severity > b.severity;
     return a.first_step < b.first_step;
   });
+  const auto kept = static_cast<std::size_t>(std::max(most, 1.0));
+  if (findings.size() > kept) {
+    findings[kept - 1].message += fmt::format(" And {} more like it.", findings.size() - kept);
+    findings.resize(kept);
+  }
   return Unhealthy{std::move(findings)};
 }
 

@@ -42,8 +42,8 @@ std::string list_of(const std::vector<std::string>& names, std::size_t shown);
 Evidence evidence(std::string what, double observed, std::string relation, double threshold,
                   std::optional<Quantity> quantity = std::nullopt, std::string subject = {});
 
-/// Most severe first, then earliest; otherwise as they come.
-Outcome unhealthy(std::vector<Finding> findings);
+/// Most severe first, then earliest; otherwise as they come. Of more than `most`, the last one kept says so.
+Outcome unhealthy(std::vector<Finding> findings, double most = 8);
 
 /// A parameter's or activation's place in the model.
 SubjectRef ref(const Subject& subject);

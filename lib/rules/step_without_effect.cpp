@@ -10,11 +10,12 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "step-without-effect";
+constexpr double kUsualRate = 0.01;  ///< Stands in for a learning rate that was not recorded.
 
 class StepWithoutEffect final : public Judge {
  public:
   explicit StepWithoutEffect(const RuleOptions& options)
-      : wanted_(options.at("steps")), min_steps_(options.at("min-steps")), most_(options.at("max-findings")) {}
+      : wanted_(options.at("steps")), min_steps_(options.at("min-steps")), rounding_(options.at("rounding")), most_(options.at("max-findings")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
     if (steps_ == 0) info_ = run.info;
@@ -48,8 +49,8 @@ class StepWithoutEffect final : public Judge {
     for (const State& state : states_) moved += state.moved && !is_still(state) ? 1 : 0;
     std::vector<Finding> findings;
     if (still > 0 && moved == 0) findings.push_back(nothing_moves(still));
-    if (still > 0 && moved > 0) findings = some_stand_still(still);
-    if (!findings.empty()) return unhealthy(std::move(findings));
+    if (still > 0 && moved > 0) findings = some_stand_still();
+    if (!findings.empty()) return unhealthy(std::move(findings), most_);
     if (steps_ == 0) return NotEvaluated{"no gradient was recorded together with the update that it caused"};
     if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
     if (static_cast<double>(zero_rate_steps_) >= min_steps_) return unhealthy({zero_rate()});
@@ -64,10 +65,11 @@ class StepWithoutEffect final : public Judge {
     std::int64_t last = 0;
     double gradient = 0;
     bool moved = false;
+    bool audible = false;  ///< The gradient is large enough to survive rounding.
   };
 
   /// Whether this step says anything about this parameter.
-  static bool observe_parameter(State& state, const StepRecord& record, std::size_t index, bool no_rate) {
+  bool observe_parameter(State& state, const StepRecord& record, std::size_t index, bool no_rate) const {
     const double gradient = record.at(Quantity::kGradientNorm, index);
     const double update = record.at(Quantity::kUpdateRatio, index);
     if (!std::isfinite(gradient) || std::isnan(update) || record.at(Quantity::kGradientNonfinite, index) > 0)
@@ -81,6 +83,8 @@ class StepWithoutEffect final : public Judge {
     if (state.streak++ == 0) state.since = record.step;
     state.last = record.step;
     state.gradient = gradient;
+    const double step = rate_.value_or(kUsualRate) * gradient;
+    state.audible = !(step < rounding_ * record.at(Quantity::kWeightNorm, index));
     return true;
   }
 
@@ -115,14 +119,10 @@ class StepWithoutEffect final : public Judge {
     return finding;
   }
 
-  std::vector<Finding> some_stand_still(std::size_t still) const {
+  std::vector<Finding> some_stand_still() const {
     std::vector<Finding> findings;
     for (const State& state : states_) {
-      if (!is_still(state)) continue;
-      if (static_cast<double>(findings.size()) >= most_) {
-        findings.back().message += fmt::format(" {} more parameters stand still.", still - findings.size());
-        break;
-      }
+      if (!is_still(state) || !state.audible) continue;
       Finding finding;
       finding.rule = kId;
       finding.severity = Severity::kWarning;
@@ -200,6 +200,7 @@ class StepWithoutEffect final : public Judge {
 
   double wanted_;
   double min_steps_;
+  double rounding_;
   double most_;
   RunInfo info_;
   std::vector<State> states_;
@@ -231,6 +232,8 @@ Rule step_without_effect() {
   info.options = {
       {"steps", 5, "Recorded steps in a row without effect.", "One skipped step is ordinary, five are not."},
       min_steps_option(10),
+      {"rounding", 1e-6, "Learning rate times gradient norm over weight norm, below which rounding may swallow a single parameter's update.",
+       "Sixteen times the rounding error of single precision; biases in front of a norm layer have gradients of 1e-10."},
       {"max-findings", 8, "Parameters that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025"};

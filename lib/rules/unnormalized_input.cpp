@@ -131,7 +131,7 @@ class UnnormalizedInput final : public Judge {
   enum class Harm { kNone, kLossRose, kLossNonfinite, kNonfinite, kDead, kGradient };
 
   Harm harm() const {
-    if (loss_.risen_step()) return Harm::kLossRose;
+    if (loss_.risen_step() && !loss_.recovered()) return Harm::kLossRose;
     if (loss_.nonfinite_step() && input_finite_) return Harm::kLossNonfinite;
     if (nonfinite_step_ && input_finite_) return Harm::kNonfinite;
     if (dead_step_) return Harm::kDead;
@@ -238,7 +238,8 @@ Rule unnormalized_input() {
       "the largest feature. A warning if that exceeds its threshold, if a dense feature is large, or if dense features "
       "differ by orders of magnitude. An error if it does harm as well: the loss rises to a multiple of its start, "
       "something becomes non-finite, half of a layer dies, or the first layer's gradient, relative to its weights, is "
-      "far above the median layer's while the loss does not fall.";
+      "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes its "
+      "error back.";
   info.limits =
       "Inputs in [0, 1], standardised inputs, one-hot codes and sparse features are healthy; token ids and models "
       "whose first layer normalises are not judged. Physical units with a learning rate to suit get a warning at most.";
