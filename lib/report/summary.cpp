@@ -10,7 +10,8 @@
 namespace gradhealth {
 namespace {
 
-constexpr const char* kNotFinished = "the recording was not finished: the trainer is still running, or it died";
+constexpr const char* kNotFinished =
+    "the recording was not finished: the trainer is still running, died, or could not write";
 
 bool more_important(const DiagnosedFinding& a, const DiagnosedFinding& b) {
   if (a.finding.severity != b.finding.severity) return a.finding.severity > b.finding.severity;

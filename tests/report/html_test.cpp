@@ -10,7 +10,8 @@
 #include "report/sample.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
+
 using nlohmann::json;
 
 namespace {
@@ -112,3 +113,5 @@ TEST_CASE("a run without steps or without models makes a page that claims nothin
 TEST_CASE("the same report gives the same page", "[report]") {
   CHECK(page(sample::adversarial()) == page(sample::adversarial()));
 }
+
+}  // namespace gradhealth
