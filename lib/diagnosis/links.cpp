@@ -71,12 +71,19 @@ std::vector<DiagnosedFinding> link(std::vector<Finding> findings, const Causalit
   std::sort(findings.begin(), findings.end(),
             [&](const Finding& a, const Finding& b) { return causality.upstream(a, b); });
 
-  // The nearest cause is the one that is itself caused by the others, so that chains read as they happened.
+  // The nearest cause is the one that is itself caused by the others, so that chains read as they happened;
+  // between unrelated ones the more severe, then the later one.
+  const auto nearer = [&](const Finding& a, const Finding& b) {
+    if (causality.may_cause(b, a)) return true;
+    if (causality.may_cause(a, b)) return false;
+    if (a.severity != b.severity) return a.severity > b.severity;
+    return a.first_step > b.first_step;
+  };
   std::vector<std::optional<std::size_t>> parent(findings.size());
   for (std::size_t effect = 0; effect < findings.size(); ++effect)
     for (std::size_t cause = 0; cause < findings.size(); ++cause) {
       if (!causality.may_cause(findings[cause], findings[effect])) continue;
-      if (!parent[effect] || causality.may_cause(findings[*parent[effect]], findings[cause])) parent[effect] = cause;
+      if (!parent[effect] || nearer(findings[cause], findings[*parent[effect]])) parent[effect] = cause;
     }
 
   std::vector<std::vector<std::size_t>> children(findings.size());

@@ -103,7 +103,8 @@ class DeadUnits final : public Judge {
   std::optional<Severity> severity(const Layer& layer) const {
     if (layer.dead >= error_ || is_silent(layer)) return Severity::kError;
     // A net that learns well has units to spare.
-    if (layer.dead >= warning_) return loss_.fell_by(0.5) ? Severity::kInfo : Severity::kWarning;
+    const bool learns = loss_.fell_by(0.5) && (!loss_.risen_step() || loss_.recovered());
+    if (layer.dead >= warning_) return learns ? Severity::kInfo : Severity::kWarning;
     return std::nullopt;
   }
 

@@ -173,7 +173,7 @@ class DivergingLoss final : public Judge {
   double extreme_;
   DivergenceWitness witness_;
   double min_steps_;
-  stats::Window typical_{32};  ///< Losses that were not high.
+  stats::Window typical_{12};  ///< Losses that were not high; few, so that their spread is noise and not the descent.
   stats::Window smooth_{9};
   stats::Window recent_{5};
   stats::Window settle_{8};    ///< Right after a peak.
