@@ -11,7 +11,7 @@
 #include "load.h"
 #include "output.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -96,3 +96,5 @@ void add_check_command(CLI::App& app, int& exit_code) {
     exit_code = run(*arguments);
   });
 }
+
+}  // namespace gradhealth

@@ -4,6 +4,8 @@ namespace CLI {
 class App;
 }
 
+namespace gradhealth {
+
 /// Exit codes of every subcommand; `gradhealth --help` documents them.
 enum ExitCode : int {
   kExitOk = 0,
@@ -18,3 +20,5 @@ void add_config_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
 void add_report_command(CLI::App& app, int& exit_code);
 void add_rules_command(CLI::App& app, int& exit_code);
+
+}  // namespace gradhealth

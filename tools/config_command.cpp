@@ -7,6 +7,8 @@
 #include "commands.h"
 #include "output.h"
 
+namespace gradhealth {
+
 void add_config_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("config", "The configuration of the rules");
   auto print = std::make_shared<bool>(false);
@@ -14,7 +16,9 @@ void add_config_command(CLI::App& app, int& exit_code) {
       ->required();
   command->footer("Example:\n  gradhealth config --print-default > gradhealth.toml");
   command->callback([&exit_code] {
-    write_stdout([](std::ostream& out) { out << gradhealth::default_config(); });
+    write_stdout([](std::ostream& out) { out << default_config(); });
     exit_code = kExitOk;
   });
 }
+
+}  // namespace gradhealth

@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "output.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 void add_explain_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("explain", "What a rule means, how it judges, its options and limits");
@@ -26,3 +26,5 @@ void add_explain_command(CLI::App& app, int& exit_code) {
     exit_code = kExitOk;
   });
 }
+
+}  // namespace gradhealth

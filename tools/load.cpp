@@ -5,7 +5,7 @@
 #include <gradhealth/config.h>
 #include <gradhealth/run_file.h>
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -29,3 +29,5 @@ Report load_report(const std::string& run, const std::string& config) {
   for (const std::filesystem::path& file : run_files(run)) report.models.push_back(load_model(file, options));
   return report;
 }
+
+}  // namespace gradhealth

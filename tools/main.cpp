@@ -13,6 +13,7 @@
 #include "commands.h"
 #include "output.h"
 
+namespace gradhealth {
 namespace {
 
 constexpr const char* kFooter =
@@ -28,14 +29,14 @@ constexpr const char* kNoSubcommand =
     "report, check, explain, rules or config must be given (gradhealth --help tells more)";
 
 int complain(const std::string& message, int exit_code) {
-  std::cerr << "gradhealth: " << gradhealth::printable(message) << '\n';
+  std::cerr << "gradhealth: " << printable(message) << '\n';
   return exit_code;
 }
 
 int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
   try {
     app.parse(argc, argv);
-    if (app.get_subcommands().empty()) throw gradhealth::UsageError(kNoSubcommand);
+    if (app.get_subcommands().empty()) throw UsageError(kNoSubcommand);
     return exit_code;
   } catch (const CLI::CallForVersion&) {
     write_stdout([](std::ostream& out) {
@@ -66,23 +67,25 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace gradhealth
 
 int main(int argc, char** argv) {
   // Writing to a closed pipe is an error to handle, not a reason to be killed.
   std::signal(SIGPIPE, SIG_IGN);
   try {
-    return run(argc, argv);
+    return gradhealth::run(argc, argv);
   } catch (const gradhealth::UsageError& error) {
-    return complain(error.what(), kExitCannotJudge);
+    return gradhealth::complain(error.what(), gradhealth::kExitCannotJudge);
   } catch (const gradhealth::IoError& error) {
-    return complain(error.what(), kExitCannotJudge);
+    return gradhealth::complain(error.what(), gradhealth::kExitCannotJudge);
   } catch (const gradhealth::FormatError& error) {
-    return complain(error.what(), kExitCannotJudge);
+    return gradhealth::complain(error.what(), gradhealth::kExitCannotJudge);
   } catch (const std::filesystem::filesystem_error& error) {
-    return complain(error.what(), kExitCannotJudge);
+    return gradhealth::complain(error.what(), gradhealth::kExitCannotJudge);
   } catch (const std::exception& error) {
-    return complain(std::string("internal error, please report it: ") + error.what(), kExitDefect);
+    return gradhealth::complain(std::string("internal error, please report it: ") + error.what(),
+                                gradhealth::kExitDefect);
   } catch (...) {
-    return complain("internal error, please report it", kExitDefect);
+    return gradhealth::complain("internal error, please report it", gradhealth::kExitDefect);
   }
 }

@@ -14,7 +14,7 @@
 #include <gradhealth/errors.h>
 
 namespace fs = std::filesystem;
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -80,3 +80,5 @@ TerminalOptions terminal_options(const std::string& colour) {
   options.colour = on ? Colour::kAlways : Colour::kNever;
   return options;
 }
+
+}  // namespace gradhealth

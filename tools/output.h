@@ -6,6 +6,8 @@
 
 #include <gradhealth/report.h>
 
+namespace gradhealth {
+
 using WriteFunction = std::function<void(std::ostream&)>;
 
 /// Writes to standard output. A reader that went away, as `head` does, is no error.
@@ -19,4 +21,6 @@ void write_output(const std::string& path, const WriteFunction& write);
 
 /// How to write to a terminal.
 /// @param colour "auto", "always" or "never".
-gradhealth::TerminalOptions terminal_options(const std::string& colour);
+TerminalOptions terminal_options(const std::string& colour);
+
+}  // namespace gradhealth

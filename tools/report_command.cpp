@@ -10,7 +10,7 @@
 #include "load.h"
 #include "output.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -70,3 +70,5 @@ void add_report_command(CLI::App& app, int& exit_code) {
     exit_code = kExitOk;
   });
 }
+
+}  // namespace gradhealth

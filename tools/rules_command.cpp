@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "output.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 void add_rules_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("rules", "List all rules");
@@ -28,3 +28,5 @@ void add_rules_command(CLI::App& app, int& exit_code) {
     exit_code = kExitOk;
   });
 }
+
+}  // namespace gradhealth

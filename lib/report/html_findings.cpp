@@ -20,10 +20,7 @@ std::string evidence_table(const Finding& f) {
 }
 
 std::string fix(const Recommendation& advice) {
-  std::string out = "<div class=\"fix\"><p class=\"advice\">";
-  if (advice.confidence < 0.5) out += "<span class=\"guess\">A guess:</span> ";
-  out += html(advice.text);
-  out += "</p>\n";
+  std::string out = "<div class=\"fix\"><p class=\"advice\">" + html(advice_text(advice)) + "</p>\n";
   if (!advice.why.empty()) out += "<p>" + html(advice.why) + "</p>\n";
   if (!advice.code.empty()) out += "<pre class=\"code\"><code>" + html(advice.code) + "</code></pre>\n";
   return out + "</div>\n";

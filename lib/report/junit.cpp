@@ -32,7 +32,8 @@ std::string body(const Finding& f) {
     const std::string of = evidence.subject.empty() ? "" : " of " + evidence.subject;
     text += fmt::format("evidence: {}{}: {}\n", evidence.what, of, comparison(evidence));
   }
-  for (const Recommendation& advice : f.recommendations) text += fmt::format("fix: {}\n{}\n", advice.text, advice.code);
+  for (const Recommendation& advice : f.recommendations)
+    text += fmt::format("fix: {}\n{}\n", advice_text(advice), advice.code);
   return text;
 }
 

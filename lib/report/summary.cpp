@@ -10,7 +10,8 @@
 namespace gradhealth {
 namespace {
 
-constexpr const char* kNotFinished = "the recording was not finished: the trainer is still running, or it died";
+constexpr const char* kNotFinished =
+    "the recording was not finished: the trainer is still running, died, or could not write";
 
 bool more_important(const DiagnosedFinding& a, const DiagnosedFinding& b) {
   if (a.finding.severity != b.finding.severity) return a.finding.severity > b.finding.severity;
@@ -138,6 +139,11 @@ std::string number(double value) {
 
 std::string comparison(const Evidence& evidence) {
   return number(evidence.observed) + " " + evidence.relation + " " + number(evidence.threshold);
+}
+
+std::string advice_text(const Recommendation& advice) {
+  const bool said = advice.text.find("guess") != std::string::npos;
+  return advice.confidence < 0.5 && !said ? "A guess: " + advice.text : advice.text;
 }
 
 std::string step_range(const Finding& finding) {

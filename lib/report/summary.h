@@ -48,6 +48,9 @@ std::string number(double value);
 /// "115.3 > 10".
 std::string comparison(const Evidence& evidence);
 
+/// The sentence; that it is a guess is said where the rule did not say so itself.
+std::string advice_text(const Recommendation& advice);
+
 /// "since step 3, until step 99", "at step 3".
 std::string step_range(const Finding& finding);
 

@@ -78,9 +78,8 @@ class Writer {
   }
 
   void fix(const Recommendation& advice, std::size_t index) {
-    const std::string text = (advice.confidence < 0.5 ? "A guess: " : "") + advice.text;
     const char* label = index == 0 ? "  Fix: " : "  Or:  ";
-    out_ << '\n' << style_.bold(wrapped(text, "       ", label));
+    out_ << '\n' << style_.bold(wrapped(advice_text(advice), "       ", label));
     // The reason of the first one only: the first screen belongs to what to do.
     if (index == 0 && !advice.why.empty()) out_ << wrapped(advice.why, "       ", "       ");
     if (!advice.code.empty()) out_ << style_.code(indented(printable_text(advice.code), "       "));

@@ -3,7 +3,7 @@
 #include "report/sample.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 TEST_CASE("the worst model decides the verdict", "[report]") {
   CHECK(verdict(sample::healthy()) == Verdict::kHealthy);
@@ -62,3 +62,5 @@ TEST_CASE("findings outweigh that a run could not be judged", "[report]") {
   CHECK(gate({sample::empty(), sample::unhealthy()}, {}) == GateOutcome::kFail);
   CHECK(gate({sample::adversarial()}, {}) == GateOutcome::kFail);
 }
+
+}  // namespace gradhealth

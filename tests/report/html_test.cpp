@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <regex>
 #include <sstream>
 #include <string>
 
@@ -10,7 +9,8 @@
 #include "report/sample.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
+
 using nlohmann::json;
 
 namespace {
@@ -55,8 +55,8 @@ TEST_CASE("the page loads nothing", "[report]") {
   CHECK_FALSE(contains(readable(text), "<link"));
   CHECK_FALSE(contains(text, "sourceMappingURL"));
   CHECK_FALSE(contains(text, "@import"));
-  const std::regex load("(src|href)\\s*=\\s*[\"']?\\s*(https?:)?//", std::regex::icase);
-  CHECK_FALSE(std::regex_search(readable(text), load));
+  CHECK_FALSE(contains(readable(text), " src="));
+  CHECK_FALSE(contains(readable(text), " href="));
   CHECK_FALSE(contains(text, "<script src"));
   CHECK(contains(text, "default-src 'none'"));
 }
@@ -112,3 +112,5 @@ TEST_CASE("a run without steps or without models makes a page that claims nothin
 TEST_CASE("the same report gives the same page", "[report]") {
   CHECK(page(sample::adversarial()) == page(sample::adversarial()));
 }
+
+}  // namespace gradhealth

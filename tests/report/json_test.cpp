@@ -8,7 +8,8 @@
 #include "report/sample.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
+
 using nlohmann::json;
 
 namespace {
@@ -119,3 +120,5 @@ TEST_CASE("the same report gives the same bytes", "[report]") {
   write_json(b, sample::unhealthy());
   CHECK(a.str() == b.str());
 }
+
+}  // namespace gradhealth

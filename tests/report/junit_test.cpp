@@ -8,7 +8,7 @@
 #include "report/sample.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -83,3 +83,5 @@ TEST_CASE("JUnit stays well-formed with hostile names", "[report]") {
     CHECK(parsed({sample::hostile(name)}).child("testsuites").child("testsuite").attribute("tests").as_int() == 3);
   }
 }
+
+}  // namespace gradhealth

@@ -6,7 +6,7 @@
 
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -93,3 +93,5 @@ TEST_CASE("a run without steps gives empty plots", "[report]") {
   CHECK(plots.loss.first_step.empty());
   CHECK(plots.gradient_norm.subjects.empty());
 }
+
+}  // namespace gradhealth

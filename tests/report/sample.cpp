@@ -4,10 +4,8 @@
 #include <limits>
 #include <utility>
 
-namespace sample {
+namespace gradhealth::sample {
 namespace {
-
-using namespace gradhealth;  // NOLINT: this file is nothing but values of its types.
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -179,4 +177,4 @@ Report adversarial() {
   return report;
 }
 
-}  // namespace sample
+}  // namespace gradhealth::sample

@@ -7,7 +7,7 @@
 #include "report/wrap.h"
 #include "support/catch.h"
 
-using namespace gradhealth;
+namespace gradhealth {
 
 namespace {
 
@@ -109,3 +109,5 @@ TEST_CASE("a rule's explanation holds everything that is documented", "[report]"
   write_rules_json(json, {listed});
   CHECK(contains(json.str(), "\"default\": 0.9"));
 }
+
+}  // namespace gradhealth

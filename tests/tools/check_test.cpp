@@ -1,4 +1,3 @@
-#include <regex>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -18,7 +17,9 @@ TEST_CASE("check begins with how much was judged", "[tools]") {
   const Folder folder;
   runs::healthy(folder / "run.h5");
   const Ran ran = folder.gradhealth("check run.h5");
-  CHECK(std::regex_search(ran.out, std::regex("^[0-9]+ of [0-9]+ rules evaluated over 300 recorded steps\n")));
+  const std::string first = ran.out.substr(0, ran.out.find('\n'));
+  CHECK(first.find_first_not_of("0123456789") == first.find(" of "));
+  CHECK(contains(first, " rules evaluated over 300 recorded steps"));
 }
 
 TEST_CASE("a healthy run passes", "[tools]") {

@@ -1,11 +1,17 @@
-function needsLogAxis(values) {
+// A loss whose peak would flatten everything else.
+function dwarfsItself(values) {
   const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
   if (!sorted.length || sorted[0] <= 0) return false;
   return sorted[sorted.length - 1] > 1000 * sorted[Math.floor(sorted.length / 2)];
 }
 
-// Whole decades, as many as there is room for; parts of them where there are few.
-function decades(low, high, pixels) {
+function spansDecades(values) {
+  const positive = values.filter((v) => v > 0);
+  return positive.length > 0 && positive.reduce((a, b) => Math.max(a, b)) >= 10 * positive.reduce((a, b) => Math.min(a, b));
+}
+
+// Whole decades, as many as there is room for; parts of them where there are few, even steps within one.
+function decades(low, high, pixels, options, graph) {
   const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
   const every = Math.max(1, Math.ceil((to - from) / Math.max(1, pixels / 30)));
   const parts = to - from <= 2 ? [1, 2, 5] : [1];
@@ -16,7 +22,8 @@ function decades(low, high, pixels) {
       ticks.push({ v, label: show(v) });
     }
   }
-  return ticks;
+  const inside = ticks.filter((tick) => tick.v >= low && tick.v <= high);
+  return inside.length > 1 ? ticks : Dygraph.numericLinearTicks(low, high, pixels, options, graph);
 }
 
 // One line over the steps. `group` links the windows of all plots of a model.
@@ -31,6 +38,11 @@ function linePlot(parent, title, series, logscale, group, height) {
   parent.appendChild(box);
 
   const nonfinite = new Map(series.nonfinite);
+  const spans = [];
+  for (const i of nonfinite.keys()) {
+    if (spans.length && spans[spans.length - 1][1] === i - 1) spans[spans.length - 1][1] = i;
+    else spans.push([i, i]);
+  }
   const usable = (v) => v === null || (logscale && v <= 0) ? NaN : v;
   const rows = series.step.map((step, i) => {
     const high = usable(series.max[i]);
@@ -57,9 +69,9 @@ function linePlot(parent, title, series, logscale, group, height) {
       context.save();
       context.fillStyle = colour("nonfinite");
       context.globalAlpha = .35;
-      for (const i of nonfinite.keys()) {
-        const from = g.toDomXCoord(series.step[i]);
-        const to = i + 1 < series.step.length ? g.toDomXCoord(series.step[i + 1]) : from;
+      for (const [first, last] of spans) {
+        const from = g.toDomXCoord(series.step[first]);
+        const to = last + 1 < series.step.length ? g.toDomXCoord(series.step[last + 1]) : g.toDomXCoord(series.step[last]);
         context.fillRect(from - .5, area.y, Math.max(1.5, to - from), area.h);
       }
       context.restore();

@@ -51,7 +51,7 @@ function plotModel(section, model, several) {
   if (several) box.appendChild(element("h3", "", model.name || "unnamed model"));
   const group = makeGroup(model);
   if (hasValues(model.loss)) {
-    const log = needsLogAxis(model.loss.max);
+    const log = dwarfsItself(model.loss.max);
     linePlot(box, log ? "Loss (logarithmic)" : "Loss", model.loss, log, group, 170);
   }
   if (hasValues(model.rate)) {
@@ -61,7 +61,7 @@ function plotModel(section, model, several) {
     else linePlot(box, kRateTitle, model.rate, false, group, 110);
   }
   if (hasValues(model.norm)) {
-    const log = model.norm.max.some((v) => v > 0);
+    const log = spansDecades(model.norm.max);
     linePlot(box, "Global gradient norm" + (log ? " (logarithmic)" : ""), model.norm, log, group, 170);
   }
   if (model.heatmap.rows.length && model.heatmap.step.length)
