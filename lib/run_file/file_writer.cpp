@@ -202,12 +202,16 @@ void FileWriter::commit(const Batch& batch) {
   put_scalar(committed_rows_, static_cast<std::int64_t>(rows_), kCommittedRows);
   if (H5Dflush(events_.committed.get()) < 0 || H5Dflush(committed_rows_.get()) < 0) fail(kCommittedRows, "flushing");
   // HDF5 goes on writing into a file that has no name any more, and reports success.
-  void* descriptor = nullptr;
   struct stat status {};
-  if (H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &descriptor) >= 0 &&
-      ::fstat(*static_cast<int*>(descriptor), &status) == 0 && status.st_nlink == 0)
+  if (::fstat(descriptor(), &status) == 0 && status.st_nlink == 0)
     throw IoError(fmt::format("{}: the file was deleted while it was being written; what it held is lost",
                               path_.string()));
+}
+
+int FileWriter::descriptor() const noexcept {
+  void* handle = nullptr;
+  if (!file_ || H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &handle) < 0) return -1;
+  return *static_cast<int*>(handle);  // The default driver's handle is a file descriptor.
 }
 
 void FileWriter::finish() {

@@ -36,6 +36,9 @@ class FileWriter {
   /// Lets go of the file, whatever state it is in; a reader finds what was committed.
   void abandon() noexcept;
 
+  /// Of the open file; -1 once it is closed.
+  int descriptor() const noexcept;
+
   void set_path(std::filesystem::path path) { path_ = std::move(path); }
 
  private:

@@ -1,10 +1,8 @@
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <condition_variable>
-#include <cstdlib>
+#include <optional>
 #include <mutex>
-#include <set>
 #include <thread>
 #include <utility>
 
@@ -15,6 +13,7 @@
 
 #include "run_file/file_writer.h"
 #include "run_file/new_file.h"
+#include "run_file/process_end.h"
 
 namespace gradhealth {
 namespace {
@@ -39,11 +38,10 @@ std::size_t bytes_of(const StepRecord& row) {
 
 }  // namespace
 
-class RunWriter::Impl {
+class RunWriter::Impl final : public run_file::ProcessEndAware {
  public:
   Impl(const std::filesystem::path& path, const Run& run, const WriterOptions& options) : options_(options) {
     run_file::prepare_path(path, options.if_exists);
-    H5open();
     const run_file::QuietErrors quiet;
     const std::filesystem::path temporary = run_file::temporary_name(path);
     try {
@@ -59,11 +57,36 @@ class RunWriter::Impl {
     }
     file_->set_path(status_.path);
     last_commit_ = Clock::now();
-    live_writers_add();
+    run_file::watch(*this);
     if (library_is_threadsafe()) thread_ = std::thread([this] { work(); });
   }
 
-  ~Impl() { stop(/*finished=*/true); }
+  ~Impl() override {
+    if (run_file::unwatch(*this)) stop(Ending::kFinished);
+  }
+
+  // Nobody has said that the run is finished, so the file does not claim it.
+  void stop_at_exit() noexcept override { stop(Ending::kUnfinished); }
+
+  void before_fork() override {
+    commit_mutex_.lock();
+    mutex_.lock();
+  }
+
+  void after_fork_in_parent() override {
+    mutex_.unlock();
+    commit_mutex_.unlock();
+  }
+
+  void after_fork_in_child() noexcept override {
+    // The thread exists in the parent only; neither joining nor destroying it is possible here.
+    if (thread_.joinable()) new std::thread(std::move(thread_));
+    fail("this process was forked off the one that records", 0);
+    mutex_.unlock();
+    commit_mutex_.unlock();
+  }
+
+  int descriptor() const noexcept override { return file_->descriptor(); }
 
   void append(const Run& run, const StepRecord& record) noexcept {
     try {
@@ -107,7 +130,7 @@ class RunWriter::Impl {
   }
 
   void close() {
-    stop(/*finished=*/true);
+    if (run_file::unwatch(*this)) stop(Ending::kFinished);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (status_.state == WriterState::kFailed) throw IoError(status_.error);
     if (status_.dropped_rows > 0)
@@ -121,29 +144,7 @@ class RunWriter::Impl {
   }
 
  private:
-  // A process that ends by exit() destroys no writer of its stack. HDF5 would then close itself under our thread.
-  static std::mutex& live_mutex() {
-    static auto* mutex = new std::mutex;  // Never destroyed: used while the process exits.
-    return *mutex;
-  }
-  static std::set<Impl*>& live() {
-    static auto* writers = new std::set<Impl*>;
-    return *writers;
-  }
-  static void at_exit() {
-    std::set<Impl*> writers;
-    {
-      const std::lock_guard<std::mutex> lock(live_mutex());
-      writers = live();
-    }
-    for (Impl* writer : writers) writer->stop(/*finished=*/false);
-  }
-  void live_writers_add() {
-    static const int registered = std::atexit(&at_exit);
-    (void)registered;
-    const std::lock_guard<std::mutex> lock(live_mutex());
-    live().insert(this);
-  }
+  enum class Ending { kFinished, kUnfinished };
 
   void queue_subjects(const Run& run) {
     for (const Axis axis : run_file::kSubjectAxes) {
@@ -200,6 +201,7 @@ class RunWriter::Impl {
     lock.unlock();
     std::string error;
     try {
+      const std::lock_guard<std::mutex> committing(commit_mutex_);
       const run_file::QuietErrors quiet;
       file_->commit(batch);
     } catch (const std::exception& thrown) {
@@ -229,11 +231,7 @@ class RunWriter::Impl {
     status_.error = "no memory";  // Short enough to need none.
   }
 
-  void stop(bool finished) noexcept {
-    {
-      const std::lock_guard<std::mutex> lock(live_mutex());
-      if (live().erase(this) == 0) return;
-    }
+  void stop(Ending ending) noexcept {
     try {
       {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -244,7 +242,7 @@ class RunWriter::Impl {
       std::unique_lock<std::mutex> lock(mutex_);
       commit_here(lock);
       const run_file::QuietErrors quiet;
-      if (status_.state == WriterState::kRecording && finished) {
+      if (status_.state == WriterState::kRecording && ending == Ending::kFinished) {
         file_->finish();
         status_.state = WriterState::kClosed;
       } else {
@@ -259,6 +257,7 @@ class RunWriter::Impl {
 
   WriterOptions options_;
   std::optional<run_file::FileWriter> file_;  ///< The thread's, while it runs.
+  std::mutex commit_mutex_;                   ///< Held while HDF5 writes; taken before mutex_ where both are.
   mutable std::mutex mutex_;                  ///< Guards everything below.
   std::condition_variable wake_;
   std::condition_variable idle_;

@@ -272,7 +272,13 @@ TEST_CASE("what is not a number is traced to where it comes from", "[hooks][faul
 }
 
 TEST_CASE("a deep sigmoid chain loses its gradient", "[hooks][faults]") {
-  check_cause({"8x32 sigmoid", [] { return chain<nn::Sigmoid>(8, 32); }, &blobs, sgd(0.1, 0.9)}, "vanishing-gradient");
+  const Scenario scenario{"8x32 sigmoid", [] { return chain<nn::Sigmoid>(8, 32); }, &blobs, sgd(0.1, 0.9)};
+  // The mechanism is the root, the dying gradient its consequence.
+  check_cause(scenario, "jacobian-growth");
+  const Diagnosis diagnosis = train(scenario, 1);
+  CAPTURE(describe(diagnosis));
+  REQUIRE_FALSE(diagnosis.roots.front().consequences.empty());
+  CHECK(diagnosis.roots.front().consequences.front().finding.rule == "vanishing-gradient");
 }
 
 TEST_CASE("units that are dead from the start are found", "[hooks][faults]") {

@@ -235,3 +235,33 @@ TEST_CASE("a process that exits without closing leaves its rows", "[run_file]") 
   CHECK(reader.rows() == 100);
   CHECK(reader.state() == RunState::kUnfinished);
 }
+
+TEST_CASE("a child forked off a recording process does not touch its file", "[run_file]") {
+  TemporaryDirectory directory;
+  const Run run = sample_run();
+  const pid_t recorder = ::fork();
+  if (recorder == 0) {
+    RunWriter writer(directory / "run.h5", run);
+    for (std::int64_t step = 0; step < 50; ++step) writer.append(run, sample_row(run, step));
+    writer.flush();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      writer.append(run, sample_row(run, 99));
+      writer.flush();
+      std::exit(writer.status().state == WriterState::kFailed ? 3 : 4);
+    }
+    for (std::int64_t step = 50; step < 90; ++step) writer.append(run, sample_row(run, step));
+    writer.flush();
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    writer.close();
+    ::_exit(WEXITSTATUS(status));
+  }
+  int status = 0;
+  ::waitpid(recorder, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  const RunReader reader(directory / "run.h5");
+  CHECK(reader.state() == RunState::kFinished);
+  CHECK(reader.rows() == 90);
+}
