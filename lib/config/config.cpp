@@ -49,8 +49,8 @@ RuleSettings settings_of(const RuleInfo& rule, const toml::table& table, const s
       if (!std::isfinite(value)) fail(origin, node.source(), fmt::format("{} must be a finite number", option));
       settings.options[option] = value;
     } else {
-      fail(origin, key.source(), fmt::format("rule \"{}\" has no option \"{}\"; it has {}", rule.id, option,
-                                             known_keys(rule)));
+      fail(origin, key.source(),
+           fmt::format("rule \"{}\" has no option \"{}\"; it has {}", rule.id, option, known_keys(rule)));
     }
   }
   return settings;
@@ -75,7 +75,8 @@ DiagnosisOptions parse_config(std::string_view text, const std::string& origin) 
       const Rule* rule = find_rule(catalogue(), std::string(id.str()));
       if (rule == nullptr) fail(origin, id.source(), fmt::format("there is no rule \"{}\"", id.str()));
       const toml::table* table = entry.as_table();
-      if (table == nullptr) fail(origin, entry.source(), fmt::format("rules.{0} must be a table: [rules.{0}]", id.str()));
+      if (table == nullptr)
+        fail(origin, entry.source(), fmt::format("rules.{0} must be a table: [rules.{0}]", id.str()));
       options[rule->info.id] = settings_of(rule->info, *table, origin);
     }
   }

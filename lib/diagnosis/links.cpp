@@ -53,7 +53,8 @@ bool Causality::upstream(const Finding& a, const Finding& b) const {
 
 bool Causality::may_cause(const Finding& cause, const Finding& effect) const {
   // Information explains nothing that is worse than itself.
-  if (cause.rule == effect.rule || (cause.severity == Severity::kInfo && effect.severity > Severity::kInfo)) return false;
+  if (cause.rule == effect.rule || (cause.severity == Severity::kInfo && effect.severity > Severity::kInfo))
+    return false;
   const auto found = effects_.find(cause.rule);
   if (found == effects_.end()) return false;
   const auto declared = std::find_if(found->second.begin(), found->second.end(),
@@ -90,7 +91,8 @@ std::vector<DiagnosedFinding> link(std::vector<Finding> findings, const Causalit
   std::vector<Severity> worst(findings.size());
   for (std::size_t i = 0; i < findings.size(); ++i) {
     if (parent[i]) children[*parent[i]].push_back(i);
-    for (std::optional<std::size_t> up = i; up; up = parent[*up]) worst[*up] = std::max(worst[*up], findings[i].severity);
+    for (std::optional<std::size_t> up = i; up; up = parent[*up])
+      worst[*up] = std::max(worst[*up], findings[i].severity);
   }
 
   std::vector<std::size_t> roots;

@@ -62,10 +62,10 @@ class DeadUnits final : public Judge {
   struct Layer {
     bool judged = false;
     Subject subject;
-    std::string weight;             ///< Of the module in front; empty if it has none.
-    double dead = NAN;              ///< Latest share of dead units.
-    double zeros = NAN;             ///< Latest share of zeros.
-    std::size_t silent = 0;         ///< Recorded steps in a row with nothing but zeros.
+    std::string weight;      ///< Of the module in front; empty if it has none.
+    double dead = NAN;       ///< Latest share of dead units.
+    double zeros = NAN;      ///< Latest share of zeros.
+    std::size_t silent = 0;  ///< Recorded steps in a row with nothing but zeros.
     std::int64_t silent_since = 0;
     std::optional<std::int64_t> many_zeros_since;  ///< Zeros at or above the threshold for an error …
     std::optional<std::int64_t> some_zeros_since;  ///< … and for a warning.
@@ -77,8 +77,10 @@ class DeadUnits final : public Judge {
     const double zeros = record.at(Quantity::kActivationZeroFraction, index);
     if (!std::isnan(zeros)) {
       layer.zeros = zeros;
-      if (zeros < 1) layer.silent = 0;
-      else if (layer.silent++ == 0) layer.silent_since = record.step;
+      if (zeros < 1)
+        layer.silent = 0;
+      else if (layer.silent++ == 0)
+        layer.silent_since = record.step;
       since(layer.many_zeros_since, zeros >= error_, record.step);
       since(layer.some_zeros_since, zeros >= warning_, record.step);
     }
@@ -94,8 +96,10 @@ class DeadUnits final : public Judge {
   }
 
   static void since(std::optional<std::int64_t>& onset, bool holds, std::int64_t step) {
-    if (!holds) onset.reset();
-    else if (!onset) onset = step;
+    if (!holds)
+      onset.reset();
+    else if (!onset)
+      onset = step;
   }
 
   bool is_silent(const Layer& layer) const { return static_cast<double>(layer.silent) >= silent_steps_; }
@@ -118,20 +122,21 @@ class DeadUnits final : public Judge {
     const bool error = finding.severity == Severity::kError;
     if (is_silent(layer) && !(layer.dead >= error_)) {
       finding.first_step = layer.silent_since;
-      finding.message = fmt::format("All {} units of {} have been zero for every sample of {} recorded steps, since step "
-                                    "{}: no gradient passes it any more.",
-                                    layer.subject.size, layer.subject.name, layer.silent, layer.silent_since);
-      finding.evidence.push_back(evidence("share of zeros", layer.zeros, "≥", 1, Quantity::kActivationZeroFraction,
-                                          layer.subject.name));
+      finding.message = fmt::format(
+          "All {} units of {} have been zero for every sample of {} recorded steps, since step "
+          "{}: no gradient passes it any more.",
+          layer.subject.size, layer.subject.name, layer.silent, layer.silent_since);
+      finding.evidence.push_back(
+          evidence("share of zeros", layer.zeros, "≥", 1, Quantity::kActivationZeroFraction, layer.subject.name));
       finding.evidence.push_back(evidence("recorded steps in a row", static_cast<double>(layer.silent), "≥",
                                           silent_steps_, Quantity::kActivationZeroFraction, layer.subject.name));
     } else {
       const double limit = error ? error_ : warning_;
       finding.first_step = (error ? layer.many_zeros_since : layer.some_zeros_since).value_or(layer.last_step);
-      finding.message = fmt::format("{} % of the {} units of {} are dead: zero for every sample of at least 20 recorded "
-                                    "steps. The share of zeros is high since step {}.",
-                                    number(100 * layer.dead), layer.subject.size, layer.subject.name,
-                                    finding.first_step);
+      finding.message = fmt::format(
+          "{} % of the {} units of {} are dead: zero for every sample of at least 20 recorded "
+          "steps. The share of zeros is high since step {}.",
+          number(100 * layer.dead), layer.subject.size, layer.subject.name, finding.first_step);
       finding.evidence.push_back(evidence("share of dead units", layer.dead, "≥", limit,
                                           Quantity::kActivationDeadFraction, layer.subject.name));
     }
@@ -177,9 +182,12 @@ Rule dead_units() {
       "Healthy ReLU layers are 50 to 90 % zeros in every batch; that alone is nothing. A unit that only rare inputs "
       "wake may be counted as dead.";
   info.options = {
-      {"error-fraction", 0.9, "Share of a layer's units that are dead, for an error.", "Practitioner review; a layer that "
+      {"error-fraction", 0.9, "Share of a layer's units that are dead, for an error.",
+       "Practitioner review; a layer that "
        "is nearly cut off."},
-      {"warning-fraction", 0.5, "Share of a layer's units that are dead, for a warning; information while the loss is below half of its start.", "Amazon SageMaker Debugger, "
+      {"warning-fraction", 0.5,
+       "Share of a layer's units that are dead, for a warning; information while the loss is below half of its start.",
+       "Amazon SageMaker Debugger, "
        "DyingRelu: 50 %."},
       {"silent-steps", 10, "Recorded steps in a row in which a layer gives nothing but zeros, for an error.",
        "Ten batches: chance cannot do it, and instant faults are told within ten steps."},

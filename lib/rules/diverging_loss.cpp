@@ -14,10 +14,10 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "diverging-loss";
-constexpr std::size_t kSettled = 8;       ///< Recorded steps after a peak before its aftermath is judged.
+constexpr std::size_t kSettled = 8;  ///< Recorded steps after a peak before its aftermath is judged.
 constexpr std::size_t kNoiseLosses = 5;
-constexpr double kStill = 0.95;           ///< Aftermath: still at this share of the level on which it settled.
-constexpr double kCollapsed = 0.01;       ///< Aftermath: gradient norm over its healthy median.
+constexpr double kStill = 0.95;      ///< Aftermath: still at this share of the level on which it settled.
+constexpr double kCollapsed = 0.01;  ///< Aftermath: gradient norm over its healthy median.
 
 class DivergingLoss final : public Judge {
  public:
@@ -108,8 +108,10 @@ class DivergingLoss final : public Judge {
     const auto high = static_cast<double>(high_);
     const double far = extreme_ * std::max({unit(), learnt() / 2, typical_.size() >= 3 ? typical_.sigma() : 0.0});
     extreme_seen_ = extreme_seen_ || rise(loss) > far;
-    if (grew_ && (high >= persist_ || (high >= 2 && rise(loss) > 10 * far))) conclude(Severity::kError, onset_);
-    else if (high >= warn_) conclude(Severity::kWarning, onset_);
+    if (grew_ && (high >= persist_ || (high >= 2 && rise(loss) > 10 * far)))
+      conclude(Severity::kError, onset_);
+    else if (high >= warn_)
+      conclude(Severity::kWarning, onset_);
   }
 
   void judge_aftermath(std::int64_t step) {
@@ -157,13 +159,14 @@ class DivergingLoss final : public Judge {
       finding.message += fmt::format(" With it, {} grew to {} times its healthy median.", witness_.worst_name(),
                                      number(witness_.worst()));
     if (std::isfinite(latest_) && peak_ && latest_ < 0.1 * *peak_)
-      finding.message += fmt::format(" It is {} now, but that is not a recovery: the model has stopped learning.",
-                                     number(latest_));
+      finding.message +=
+          fmt::format(" It is {} now, but that is not a recovery: the model has stopped learning.", number(latest_));
     finding.evidence.push_back(evidence("highest loss", top, ">", best_ + high_limit(), Quantity::kLoss));
     if (witness_.worst() > 1)
       finding.evidence.push_back(evidence(witness_.worst_name() + " over its healthy median", witness_.worst(), ">",
                                           witness_.factor(), witness_.worst_quantity()));
-    const double divisor = std::clamp(std::pow(10, std::ceil(std::log10(std::max(witness_.worst(), 10.0)) / 2)), 10.0, 100.0);
+    const double divisor =
+        std::clamp(std::pow(10, std::ceil(std::log10(std::max(witness_.worst(), 10.0)) / 2)), 10.0, 100.0);
     finding.recommendations.push_back(lower_learning_rate(rate_, divisor, 0.6));
     const auto p95 = witness_.healthy_p95();
     finding.recommendations.push_back(clip_gradients(p95, 1.0));
@@ -182,7 +185,7 @@ class DivergingLoss final : public Judge {
   stats::Window typical_{12};  ///< Losses that were not high; few, so that their spread is noise and not the descent.
   stats::Window smooth_{9};
   stats::Window recent_{5};
-  stats::Window settle_{8};    ///< Right after a peak.
+  stats::Window settle_{8};  ///< Right after a peak.
   std::size_t steps_ = 0;
   std::size_t finite_ = 0;
   std::size_t high_ = 0;
@@ -223,17 +226,20 @@ Rule diverging_loss() {
   info.options = {
       {"deviations", 10, "Rise above the best level, in robust standard deviations of the healthy losses.",
        "Ten sigma: beyond heavy-tailed batch noise."},
-      {"steps", 5, "High recorded steps in a row, for an error with a witness.", "llm-foundry: more than 4 times 2× the mean."},
-      {"warning-steps", 20, "High recorded steps in a row, for a warning without a witness.", "Longer than loss spikes last."},
+      {"steps", 5, "High recorded steps in a row, for an error with a witness.",
+       "llm-foundry: more than 4 times 2× the mean."},
+      {"warning-steps", 20, "High recorded steps in a row, for a warning without a witness.",
+       "Longer than loss spikes last."},
       {"extreme-rise", 9, "Rise over the best level, in units of that level, that makes the aftermath count.",
        "Ten times the start; raw 0 to 255 input gives 100 and more."},
       {"witness-factor", 10, "A witness over its healthy median.", "Practitioner review."},
       min_steps_option(10),
   };
-  info.references = {"Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
-                     "MosaicML llm-foundry, KillLossSpike"};
-  info.effects = {{"dead-units"},           {"nonfinite-loss"},   {"nonfinite-weight"}, {"nonfinite-gradient"},
-                  {"nonfinite-activation"}, {"vanishing-gradient"}};
+  info.references = {
+      "Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
+      "MosaicML llm-foundry, KillLossSpike"};
+  info.effects = {{"dead-units"},         {"nonfinite-loss"},       {"nonfinite-weight"},
+                  {"nonfinite-gradient"}, {"nonfinite-activation"}, {"vanishing-gradient"}};
   info.essential = true;
   return make_rule<DivergingLoss>(std::move(info));
 }

@@ -16,8 +16,8 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "exploding-gradient";
-constexpr double kUsualUpdate = 0.01;   ///< Update ratio that clip and learning-rate guesses aim at.
-constexpr std::size_t kHistory = 5;     ///< Healthy steps that make a history.
+constexpr double kUsualUpdate = 0.01;  ///< Update ratio that clip and learning-rate guesses aim at.
+constexpr std::size_t kHistory = 5;    ///< Healthy steps that make a history.
 
 class ExplodingGradient final : public Judge {
  public:
@@ -113,10 +113,14 @@ class ExplodingGradient final : public Judge {
     const std::size_t risen = loss_.risen_steps() - risen_before_;
     const bool loss_bad = loss_.nonfinite_step() && *loss_.nonfinite_step() >= *first_;
     // One wild batch has a large gradient and a high loss and is over; two steps in a row are not that.
-    if ((bad || loss_bad) && input_finite(record)) consequence_ = "something became non-finite";
-    else if (risen >= 2 && count_ >= 2) consequence_ = "the loss rose";
-    else if (risen >= 1 && worst_update_ > update_ratio_) consequence_ = "weights were overwritten and the loss rose";
-    else return;
+    if ((bad || loss_bad) && input_finite(record))
+      consequence_ = "something became non-finite";
+    else if (risen >= 2 && count_ >= 2)
+      consequence_ = "the loss rose";
+    else if (risen >= 1 && worst_update_ > update_ratio_)
+      consequence_ = "weights were overwritten and the loss rose";
+    else
+      return;
     consequence_step_ = record.step;
     verdict_ = true;
   }
@@ -134,19 +138,20 @@ class ExplodingGradient final : public Judge {
     finding.first_step = *first_;
     finding.last_step = last_step_;
     const bool by_update = worst_update_ > update_ratio_;
-    finding.message = fmt::format("From step {} the global gradient norm reaches {}{}", *first_, number(worst_),
-                                  std::isnan(median_then_)
-                                      ? std::string()
-                                      : fmt::format(", {} times its healthy median of {}", number(worst_ / median_then_),
-                                                    number(median_then_)));
+    finding.message = fmt::format(
+        "From step {} the global gradient norm reaches {}{}", *first_, number(worst_),
+        std::isnan(median_then_)
+            ? std::string()
+            : fmt::format(", {} times its healthy median of {}", number(worst_ / median_then_), number(median_then_)));
     if (by_update)
       finding.message += fmt::format("; one update changed a weight by {} times its own norm", number(worst_update_));
     if (std::isfinite(relative_))
-      finding.message += fmt::format("; it is largest, relative to the weights, in {} ({})", subject_.name, number(relative_));
+      finding.message +=
+          fmt::format("; it is largest, relative to the weights, in {} ({})", subject_.name, number(relative_));
     finding.message += fmt::format(". By step {} {}.", consequence_step_, consequence_);
     if (!std::isnan(median_then_))
-      finding.evidence.push_back(evidence("global gradient norm", worst_, ">", factor_ * median_then_,
-                                          Quantity::kGlobalGradientNorm));
+      finding.evidence.push_back(
+          evidence("global gradient norm", worst_, ">", factor_ * median_then_, Quantity::kGlobalGradientNorm));
     if (by_update || finding.evidence.empty())
       finding.evidence.push_back(evidence("largest update ratio of a weight", worst_update_, by_update ? ">" : "≤",
                                           update_ratio_, Quantity::kUpdateRatio, subject_.name));
@@ -206,18 +211,22 @@ Rule exploding_gradient() {
       "convolutions). A spike that comes and goes without harm is not reported. Without five healthy steps before, "
       "clip and learning rate are guesses and say so.";
   info.options = {
-      {"factor", 10, "Global gradient norm over its healthy median; three times as much while there are fewer than five healthy steps.",
+      {"factor", 10,
+       "Global gradient norm over its healthy median; three times as much while there are fewer than five healthy "
+       "steps.",
        "Practitioner review: 10 times the run's own history."},
-      {"update-ratio", 1, "Norm of one update over the weight's norm.", "More overwrites the weight; usual is 0.001 to 0.01."},
-      {"loss-rise", 3, "Multiple of its start that the loss must reach to count as a consequence.", "Practitioner review."},
+      {"update-ratio", 1, "Norm of one update over the weight's norm.",
+       "More overwrites the weight; usual is 0.001 to 0.01."},
+      {"loss-rise", 3, "Multiple of its start that the loss must reach to count as a consequence.",
+       "Practitioner review."},
       {"consequence-steps", 10, "Recorded steps after an explosion within which a consequence belongs to it.",
        "Explosions do harm at once."},
       min_steps_option(10),
   };
   info.references = {"Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013",
                      "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
-  info.effects = {{"diverging-loss"},       {"dead-units"},         {"nonfinite-gradient"}, {"nonfinite-weight"},
-                  {"nonfinite-activation"}, {"nonfinite-loss"},     {"vanishing-gradient"}};
+  info.effects = {{"diverging-loss"},       {"dead-units"},     {"nonfinite-gradient"}, {"nonfinite-weight"},
+                  {"nonfinite-activation"}, {"nonfinite-loss"}, {"vanishing-gradient"}};
   return make_rule<ExplodingGradient>(std::move(info));
 }
 

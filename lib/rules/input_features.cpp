@@ -61,7 +61,9 @@ void InputFeatures::observe(const Run& run, const StepRecord& record) {
   if (any) ++steps_;
 }
 
-bool InputFeatures::is_image() const { return !features_.empty() && features_[0].subject.name.rfind("channel", 0) == 0; }
+bool InputFeatures::is_image() const {
+  return !features_.empty() && features_[0].subject.name.rfind("channel", 0) == 0;
+}
 
 const std::string& InputFeatures::consumer() const {
   static const std::string none;
@@ -153,15 +155,19 @@ Recommendation normalize_input(const InputFeatures& input) {
   advice.values = {{"scale", {scale}}, {"mean", means}, {"std", deviations}};
   const std::string divided = scale == 1 ? "" : fmt::format("Divide the input by {:.0f}, then subtract", scale);
   const std::string x = scale == 1 ? "x" : fmt::format("x.to(torch::kFloat32).div({:.0f})", scale);
-  advice.text = fmt::format("{} the mean and divide by the standard deviation{}.",
-                            divided.empty() ? "Subtract" : divided,
-                            means.size() == 1 ? fmt::format(" ({} and {})", number(means[0]), number(deviations[0])) : "");
+  advice.text =
+      fmt::format("{} the mean and divide by the standard deviation{}.", divided.empty() ? "Subtract" : divided,
+                  means.size() == 1 ? fmt::format(" ({} and {})", number(means[0]), number(deviations[0])) : "");
   if (input.is_image()) {
-    const std::string divide = scale == 1 ? "" : fmt::format(
-        "    .map(torch::data::transforms::Lambda<torch::data::Example<>>([](torch::data::Example<> example) {{\n"
-        "      example.data = example.data.to(torch::kFloat32).div({:.0f});\n"
-        "      return example;\n"
-        "    }}))\n", scale);
+    const std::string divide =
+        scale == 1 ? ""
+                   : fmt::format(
+                         "    .map(torch::data::transforms::Lambda<torch::data::Example<>>([](torch::data::Example<> "
+                         "example) {{\n"
+                         "      example.data = example.data.to(torch::kFloat32).div({:.0f});\n"
+                         "      return example;\n"
+                         "    }}))\n",
+                         scale);
     advice.code = fmt::format(
         "auto normalized = dataset\n{}"
         "    .map(torch::data::transforms::Normalize<>({{{}}}, {{{}}}))\n"

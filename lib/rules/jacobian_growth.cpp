@@ -43,7 +43,8 @@ class JacobianGrowth final : public Judge {
   Outcome outcome() const override {
     if (severity_) return unhealthy({finding()});
     if (chain_.size() < kDepth)
-      return NotEvaluated{fmt::format("needs the outputs of at least {} layers with weights, has {}", kDepth, chain_.size())};
+      return NotEvaluated{
+          fmt::format("needs the outputs of at least {} layers with weights, has {}", kDepth, chain_.size())};
     if (steps_ == 0) return NotEvaluated{"no gradients at activations were recorded"};
     if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
     return Healthy{};
@@ -141,8 +142,9 @@ class JacobianGrowth final : public Judge {
                               number(starvation_.last_ratio()))
                 : "The loss has risen far above its start.");
     const double threshold = std::exp((shrinks ? -1 : 1) * limit() + (own_null_ ? init_.median() : 0));
-    finding.evidence.push_back(evidence(fmt::format("gradient norm at {} over that at {}", first.name, last.name), growth,
-                                        shrinks ? "<" : ">", threshold, Quantity::kCumulativeGrowth, first.name));
+    finding.evidence.push_back(evidence(fmt::format("gradient norm at {} over that at {}", first.name, last.name),
+                                        growth, shrinks ? "<" : ">", threshold, Quantity::kCumulativeGrowth,
+                                        first.name));
     if (shrinks)
       finding.evidence.push_back(evidence("first layer's relative gradient over the last layer's",
                                           starvation_.last_ratio(), "<", starvation_.last_limit()));
@@ -155,7 +157,8 @@ class JacobianGrowth final : public Judge {
     const double gain = std::clamp(1 / factor, 0.1, 10.0);
     Recommendation advice;
     advice.id = "rescale-init";
-    advice.text = fmt::format("Multiply the initial weights by {}, the inverse of the measured factor a layer.", number(gain));
+    advice.text =
+        fmt::format("Multiply the initial weights by {}, the inverse of the measured factor a layer.", number(gain));
     advice.why = "Brings the product of the layers' Jacobians back to 1 at the start.";
     advice.code = fmt::format(
         "{{\n"
@@ -211,17 +214,22 @@ Rule jacobian_growth() {
       "gradient by 0.41 a ReLU layer; that alone is healthy. Residual branches are not recognised: their outputs are "
       "judged like a chain. It is growth along this gradient, not a norm of the Jacobian itself.";
   info.options = {
-      {"growth", 1000, "Growth or shrinkage from the last to the first layer.", "Default-init ReLU nets of 5 hidden layers shrink by 90."},
-      {"deviations", 3, "Standard deviations of random growth on top.", "Hanin, arXiv 1801.03744: variance 5β of ln ‖Ju‖²."},
-      {"last-ratio", 1e-3, "First layer's relative gradient over the last layer's, below which it starves.", "Practitioner review."},
+      {"growth", 1000, "Growth or shrinkage from the last to the first layer.",
+       "Default-init ReLU nets of 5 hidden layers shrink by 90."},
+      {"deviations", 3, "Standard deviations of random growth on top.",
+       "Hanin, arXiv 1801.03744: variance 5β of ln ‖Ju‖²."},
+      {"last-ratio", 1e-3, "First layer's relative gradient over the last layer's, below which it starves.",
+       "Practitioner review."},
       {"median-ratio", 0.1, "First layer's relative gradient over the median layer's, below which it starves.",
        "Keeps a single loud last layer from firing."},
       {"min-steps", 20, "Recorded steps over which medians are taken.", "The start-up phase that is always recorded."},
-      {"error-steps", 50, "Training steps for which starvation must last to be an error.", "Longer than the biases take to settle."},
+      {"error-steps", 50, "Training steps for which starvation must last to be an error.",
+       "Longer than the biases take to settle."},
   };
-  info.references = {"Hanin, Which neural net architectures give rise to exploding and vanishing gradients?, arXiv 1801.03744",
-                     "Schoenholz et al., Deep information propagation, 2017",
-                     "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
+  info.references = {
+      "Hanin, Which neural net architectures give rise to exploding and vanishing gradients?, arXiv 1801.03744",
+      "Schoenholz et al., Deep information propagation, 2017",
+      "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
   info.effects = {{"vanishing-gradient"}, {"exploding-gradient"}, {"diverging-loss"},       {"dead-units"},
                   {"nonfinite-gradient"}, {"nonfinite-weight"},   {"nonfinite-activation"}, {"nonfinite-loss"}};
   info.essential = true;

@@ -34,12 +34,12 @@ double relative_gradient(const StepRecord& record, const Layer& layer);
 
 /// How relative gradients lie over depth at one step.
 struct DepthProfile {
-  std::size_t layers = 0;   ///< With a gradient; frozen ones have none.
+  std::size_t layers = 0;  ///< With a gradient; frozen ones have none.
   const Layer* first = nullptr;
   const Layer* last = nullptr;
-  double first_value = 0;   ///< Relative gradient of the first layer that has one.
+  double first_value = 0;  ///< Relative gradient of the first layer that has one.
   double last_value = 0;
-  double median = 0;        ///< Over all layers but the first.
+  double median = 0;  ///< Over all layers but the first.
 };
 /// @param scratch grows to the number of layers once.
 DepthProfile depth_profile(const StepRecord& record, const Layers& layers, std::vector<double>& scratch);

@@ -58,9 +58,7 @@ void LossTrack::observe(const StepRecord& record) {
   if (early_.size() == kStartLosses) start_ = std::max(start_, early_.median());
 }
 
-std::optional<std::int64_t> LossTrack::risen_step() const {
-  return risen_ >= 2 || far_ ? first_risen_ : std::nullopt;
-}
+std::optional<std::int64_t> LossTrack::risen_step() const { return risen_ >= 2 || far_ ? first_risen_ : std::nullopt; }
 
 bool LossTrack::recovered() const {
   if (nonfinite_step_ || !settled_.full()) return false;

@@ -22,9 +22,9 @@ class LossTrack {
 
   std::size_t count() const { return history_.count(); }  ///< Finite losses.
   bool recorded() const { return recorded_; }
-  double start() const { return start_; }                 ///< NaN before the first finite loss.
-  double latest() const { return latest_; }               ///< NaN if the last one was missing or not finite.
-  double recent() const { return recent_.median(); }      ///< Median of the last 8.
+  double start() const { return start_; }             ///< NaN before the first finite loss.
+  double latest() const { return latest_; }           ///< NaN if the last one was missing or not finite.
+  double recent() const { return recent_.median(); }  ///< Median of the last 8.
   double peak() const { return peak_; }
   std::int64_t peak_step() const { return peak_step_; }
 

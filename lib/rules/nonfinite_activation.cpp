@@ -82,16 +82,17 @@ class NonfiniteActivation final : public Judge {
     finding.subject = ref(subject_);
     finding.first_step = first_step_;
     finding.last_step = last_step_;
-    finding.message =
-        fmt::format("The forward pass of step {} turns non-finite at {} ({}): {:.0f} elements, and {} activation{} in "
-                    "all.",
-                    first_step_, subject_.name, subject_.kind, elements_, activations_, activations_ == 1 ? "" : "s");
+    finding.message = fmt::format(
+        "The forward pass of step {} turns non-finite at {} ({}): {:.0f} elements, and {} activation{} in "
+        "all.",
+        first_step_, subject_.name, subject_.kind, elements_, activations_, activations_ == 1 ? "" : "s");
     if (input_bad_)
       finding.message += " The input was not finite before.";
     else if (weight_bad_)
       finding.message += " Weights were not finite before.";
     else if (std::isfinite(before_max_))
-      finding.message += fmt::format(" {} before it was finite, at most {} in size.", before_.name, number(before_max_));
+      finding.message +=
+          fmt::format(" {} before it was finite, at most {} in size.", before_.name, number(before_max_));
     finding.evidence.push_back(
         evidence("non-finite elements", elements_, ">", 0, Quantity::kActivationNonfinite, subject_.name));
     finding.recommendations.push_back(guard_operator(subject_.kind, before_max_));

@@ -45,8 +45,8 @@ class NonfiniteGradient final : public Judge {
     const NonfiniteCount entered = count_nonfinite(record, Quantity::kActivationGradientNonfinite);
     // The backward pass runs against forward order: the last bad one is where it began.
     entry_ = entered.subjects > 0 ? run.of(Axis::kActivation)[entered.last] : Subject{};
-    forward_bad_ = count_nonfinite(record, Quantity::kActivationNonfinite).subjects > 0 ||
-                   record.at(Quantity::kLossNonfinite) > 0;
+    forward_bad_ =
+        count_nonfinite(record, Quantity::kActivationNonfinite).subjects > 0 || record.at(Quantity::kLossNonfinite) > 0;
   }
 
   std::size_t alarms() const override { return (bad_steps_ > 0 ? 1 : 0) + (applied_ > 0 ? 1 : 0); }
@@ -87,7 +87,8 @@ class NonfiniteGradient final : public Judge {
   std::vector<Recommendation> advice() const {
     Recommendation guard;
     guard.id = "guard-derivative";
-    guard.text = "Keep operands away from the points where a derivative is infinite: root, norm, log and division at 0.";
+    guard.text =
+        "Keep operands away from the points where a derivative is infinite: root, norm, log and division at 0.";
     guard.why = "The derivative of sqrt(x) at 0 is infinite although sqrt(0) is 0; a zero upstream makes it NaN.";
     guard.code = "x = torch::sqrt(x.clamp_min(1e-8));";
     guard.confidence = forward_bad_ ? 0.3 : 0.6;

@@ -46,11 +46,12 @@ class NonfiniteInput final : public Judge {
     finding.subject.name = feature_;
     finding.first_step = first_step_;
     finding.last_step = last_step_;
-    finding.message = fmt::format("The input holds NaN or infinite values: first at step {}{}{}; {:.0f} values in {} "
-                                  "recorded step{}.",
-                                  first_step_, feature_.empty() ? "" : " in " + feature_,
-                                  features_ > 1 ? fmt::format(" and {} more features", features_ - 1) : "", elements_,
-                                  bad_steps_, bad_steps_ == 1 ? "" : "s");
+    finding.message = fmt::format(
+        "The input holds NaN or infinite values: first at step {}{}{}; {:.0f} values in {} "
+        "recorded step{}.",
+        first_step_, feature_.empty() ? "" : " in " + feature_,
+        features_ > 1 ? fmt::format(" and {} more features", features_ - 1) : "", elements_, bad_steps_,
+        bad_steps_ == 1 ? "" : "s");
     if (!text_.empty()) finding.message += " " + text_;
     finding.evidence.push_back(
         evidence("non-finite input values", elements_, ">", 0, Quantity::kInputNonfinite, feature_));
@@ -98,14 +99,15 @@ Rule nonfinite_input() {
   info.meaning =
       "The data that enters the model holds NaN or infinity. The first such batch makes the loss NaN, its gradients "
       "NaN and, with the next update, every weight.";
-  info.method = "Counts the non-finite values of what enters the first parametric operator, per feature. Any is an error.";
+  info.method =
+      "Counts the non-finite values of what enters the first parametric operator, per feature. Any is an error.";
   info.limits =
       "Sees the model's first input only, at recorded steps. Data that marks missing values with NaN and replaces them "
       "inside the model before the first layer is not seen either.";
   info.options = {min_steps_option(10)};
   info.references = {"IEEE 754-2019, section 6.2: operations propagate NaN."};
-  info.effects = {{"nonfinite-activation"}, {"nonfinite-gradient"}, {"nonfinite-weight"}, {"nonfinite-loss"},
-                  {"diverging-loss"}};
+  info.effects = {
+      {"nonfinite-activation"}, {"nonfinite-gradient"}, {"nonfinite-weight"}, {"nonfinite-loss"}, {"diverging-loss"}};
   return make_rule<NonfiniteInput>(std::move(info));
 }
 

@@ -57,10 +57,12 @@ class NonfiniteLoss final : public Judge {
     if (inherited_)
       finding.message += " Activations, weights or input of that step were not finite either.";
     else if (activations_seen_)
-      finding.message += fmt::format(" All activations of that step are finite (the last one at most {} in size), so "
-                                     "the loss function itself overflows.", number(last_activation_max_));
-    finding.evidence.push_back(evidence("steps with a non-finite loss", static_cast<double>(bad_steps_), ">", 0,
-                                        Quantity::kLossNonfinite));
+      finding.message += fmt::format(
+          " All activations of that step are finite (the last one at most {} in size), so "
+          "the loss function itself overflows.",
+          number(last_activation_max_));
+    finding.evidence.push_back(
+        evidence("steps with a non-finite loss", static_cast<double>(bad_steps_), ">", 0, Quantity::kLossNonfinite));
     Recommendation stable;
     stable.id = "use-stable-loss";
     stable.text = "Give logits to a loss that combines softmax and logarithm.";

@@ -76,8 +76,10 @@ class NonfiniteWeight final : public Judge {
     advice.why = "No later update repairs a weight that is not a number.";
     advice.confidence = 0.9;
     if (last_healthy_) {
-      advice.text = fmt::format("Go back to a checkpoint of step {} or before, apply the fix of the cause, and save "
-                                "finite weights only.", *last_healthy_);
+      advice.text = fmt::format(
+          "Go back to a checkpoint of step {} or before, apply the fix of the cause, and save "
+          "finite weights only.",
+          *last_healthy_);
       advice.values = {{"last_healthy_step", {static_cast<double>(*last_healthy_)}}};
     } else {
       advice.text = "Initialise the weights anew, and check what is loaded.";

@@ -19,8 +19,8 @@ std::string operator_name(const std::string& kind) {
 
 bool gives_exact_zeros(const std::string& kind) {
   // relu6 runs as hardtanh, threshold and clamp_min are how ReLU is often written by hand.
-  static constexpr std::array<std::string_view, 6> kNames{"clamp",     "clamp_min", "hardtanh", "relu",
-                                                          "relu6",     "threshold"};
+  static constexpr std::array<std::string_view, 6> kNames{"clamp", "clamp_min", "hardtanh",
+                                                          "relu",  "relu6",     "threshold"};
   const std::string name = operator_name(kind);
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }

@@ -13,10 +13,14 @@ Recommendation clip_gradients(std::optional<double> healthy_p95, double guess) {
   const double limit = healthy_p95.value_or(guess);
   Recommendation advice;
   advice.id = "clip-gradients";
-  advice.text = healthy_p95 ? fmt::format("Clip the global gradient norm at {}, its 95th percentile while the run was "
-                                          "healthy.", number(limit))
-                            : fmt::format("Clip the global gradient norm at {}; this is a guess, since no healthy "
-                                          "steps were recorded.", number(limit));
+  advice.text = healthy_p95 ? fmt::format(
+                                  "Clip the global gradient norm at {}, its 95th percentile while the run was "
+                                  "healthy.",
+                                  number(limit))
+                            : fmt::format(
+                                  "Clip the global gradient norm at {}; this is a guess, since no healthy "
+                                  "steps were recorded.",
+                                  number(limit));
   advice.why = "Bounds the length of every step, whatever a single batch does; it does not remove the cause.";
   advice.code = fmt::format(
       "loss.backward();\n"
@@ -37,7 +41,8 @@ Recommendation lower_learning_rate(std::optional<double> rate, double divisor, d
   if (rate && *rate > 0) {
     const double lower = *rate / divisor;
     advice.text = fmt::format("Lower the learning rate from {} to {}{}.", number(*rate), number(lower), guess);
-    advice.code = fmt::format("for (auto& group : optimizer.param_groups()) group.options().set_lr({});", literal(lower));
+    advice.code =
+        fmt::format("for (auto& group : optimizer.param_groups()) group.options().set_lr({});", literal(lower));
     advice.values = {{"lr", {lower}}};
   } else {
     advice.text = fmt::format("Divide the learning rate by {}{}.", number(divisor), guess);
@@ -55,8 +60,10 @@ Recommendation add_weight_decay(const std::string& optimizer, std::optional<doub
   constexpr double kDecay = 1e-4;
   Recommendation advice;
   advice.id = "add-weight-decay";
-  advice.text = fmt::format("Add weight decay {} on weight matrices (a guess, the usual size); biases, norm scales and "
-                            "embeddings stay without.", number(kDecay));
+  advice.text = fmt::format(
+      "Add weight decay {} on weight matrices (a guess, the usual size); biases, norm scales and "
+      "embeddings stay without.",
+      number(kDecay));
   advice.why = "Keeps weights from growing without bound, and with them activations and gradients.";
   const bool adam = optimizer.find("Adam") != std::string::npos;
   const double lr = rate && *rate > 0 ? *rate : adam ? 1e-3 : 1e-2;
@@ -82,8 +89,8 @@ Recommendation add_weight_decay(const std::string& optimizer, std::optional<doub
 Recommendation he_init(const std::vector<std::string>& weights) {
   Recommendation advice;
   advice.id = "he-init";
-  advice.text = fmt::format("Initialise {} for ReLU (He), with zero biases, and train from the start.",
-                            list_of(weights, 3));
+  advice.text =
+      fmt::format("Initialise {} for ReLU (He), with zero biases, and train from the start.", list_of(weights, 3));
   advice.why = "Keeps the size of the signal from layer to layer, so that units start on both sides of zero.";
   advice.confidence = 0.5;
   for (std::size_t i = 0; i < std::min<std::size_t>(weights.size(), 8); ++i)
@@ -102,11 +109,15 @@ Recommendation add_norm_layer(const std::string& module, const std::string& kind
   advice.text = fmt::format("Put a {} behind {} and behind the layers like it.", type, module);
   advice.why = "Sets the scale of the signal anew in every layer, forward and backward.";
   const std::int64_t features = std::max<std::int64_t>(units, 1);
-  advice.code = conv ? fmt::format("auto norm = net->register_module(\"norm\", torch::nn::BatchNorm2d({}));\n"
-                                   "// in forward, behind {}:\nx = norm->forward(x);", features, module)
-                     : fmt::format("auto norm = net->register_module(\"norm\", torch::nn::LayerNorm("
-                                   "torch::nn::LayerNormOptions({{{}}})));\n"
-                                   "// in forward, behind {}:\nx = norm->forward(x);", features, module);
+  advice.code = conv ? fmt::format(
+                           "auto norm = net->register_module(\"norm\", torch::nn::BatchNorm2d({}));\n"
+                           "// in forward, behind {}:\nx = norm->forward(x);",
+                           features, module)
+                     : fmt::format(
+                           "auto norm = net->register_module(\"norm\", torch::nn::LayerNorm("
+                           "torch::nn::LayerNormOptions({{{}}})));\n"
+                           "// in forward, behind {}:\nx = norm->forward(x);",
+                           features, module);
   return advice;
 }
 

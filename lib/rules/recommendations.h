@@ -17,7 +17,8 @@ Recommendation clip_gradients(std::optional<double> healthy_p95, double guess);
 Recommendation lower_learning_rate(std::optional<double> rate, double divisor, double confidence);
 
 /// Weight decay on weights only: not on biases, norm scales, embeddings.
-Recommendation add_weight_decay(const std::string& optimizer, std::optional<double> rate, std::optional<double> momentum);
+Recommendation add_weight_decay(const std::string& optimizer, std::optional<double> rate,
+                                std::optional<double> momentum);
 
 /// He initialisation of these weights.
 Recommendation he_init(const std::vector<std::string>& weights);

@@ -50,11 +50,11 @@ SubjectRef ref(const Subject& subject);
 
 /// What one quantity says about non-finite elements at one step.
 struct NonfiniteCount {
-  bool recorded = false;      ///< The quantity has at least one value at this step.
-  std::size_t subjects = 0;   ///< With at least one non-finite element.
-  std::size_t first = 0;      ///< Index of the first of them.
-  std::size_t last = 0;       ///< Index of the last of them.
-  double elements = 0;        ///< Over all of them.
+  bool recorded = false;     ///< The quantity has at least one value at this step.
+  std::size_t subjects = 0;  ///< With at least one non-finite element.
+  std::size_t first = 0;     ///< Index of the first of them.
+  std::size_t last = 0;      ///< Index of the last of them.
+  double elements = 0;       ///< Over all of them.
 };
 NonfiniteCount count_nonfinite(const StepRecord& record, Quantity quantity);
 

@@ -15,7 +15,10 @@ constexpr double kUsualRate = 0.01;  ///< Stands in for a learning rate that was
 class StepWithoutEffect final : public Judge {
  public:
   explicit StepWithoutEffect(const RuleOptions& options)
-      : wanted_(options.at("steps")), min_steps_(options.at("min-steps")), rounding_(options.at("rounding")), most_(options.at("max-findings")) {}
+      : wanted_(options.at("steps")),
+        min_steps_(options.at("min-steps")),
+        rounding_(options.at("rounding")),
+        most_(options.at("max-findings")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
     if (steps_ == 0) info_ = run.info;
@@ -110,10 +113,11 @@ class StepWithoutEffect final : public Judge {
     finding.severity = Severity::kError;
     finding.first_step = first->since;
     finding.last_step = first->last;
-    finding.message = fmt::format("No parameter has changed since step {}, for {} recorded steps, although all {} have "
-                                  "gradients (|g| = {} at {}){}.",
-                                  first->since, first->streak, still, number(first->gradient), first->subject.name,
-                                  rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
+    finding.message = fmt::format(
+        "No parameter has changed since step {}, for {} recorded steps, although all {} have "
+        "gradients (|g| = {} at {}){}.",
+        first->since, first->streak, still, number(first->gradient), first->subject.name,
+        rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
     finding.evidence.push_back(streak_of(*first));
     finding.recommendations = {rebuild_optimizer(), call_step()};
     return finding;
@@ -130,9 +134,10 @@ class StepWithoutEffect final : public Judge {
       finding.subject = ref(state.subject);
       finding.first_step = state.since;
       finding.last_step = state.last;
-      finding.message = fmt::format("{} has a gradient (|g| = {}) but has not changed since step {}, for {} recorded "
-                                    "steps; other parameters do change.",
-                                    state.subject.name, number(state.gradient), state.since, state.streak);
+      finding.message = fmt::format(
+          "{} has a gradient (|g| = {}) but has not changed since step {}, for {} recorded "
+          "steps; other parameters do change.",
+          state.subject.name, number(state.gradient), state.since, state.streak);
       finding.evidence.push_back(streak_of(state));
       finding.recommendations = {add_to_optimizer(state.subject.name)};
       findings.push_back(std::move(finding));
@@ -146,8 +151,9 @@ class StepWithoutEffect final : public Judge {
     finding.severity = Severity::kInfo;
     finding.first_step = zero_rate_since_;
     finding.last_step = zero_rate_last_;
-    finding.message = fmt::format("The learning rate has been 0 for {} recorded steps, since step {}: nothing is trained.",
-                                  zero_rate_steps_, zero_rate_since_);
+    finding.message =
+        fmt::format("The learning rate has been 0 for {} recorded steps, since step {}: nothing is trained.",
+                    zero_rate_steps_, zero_rate_since_);
     finding.evidence.push_back(evidence("learning rate", 0, "=", 0, Quantity::kLearningRate));
     Recommendation raise;
     raise.id = "raise-learning-rate";
@@ -168,9 +174,10 @@ class StepWithoutEffect final : public Judge {
     const std::string lr = literal(rate_ && *rate_ > 0 ? *rate_ : adam ? 0.001 : 0.01);
     advice.code = adam ? fmt::format("torch::optim::{0} optimizer(net->parameters(), torch::optim::{0}Options({1}));",
                                      info_.optimizer == "AdamW" ? "AdamW" : "Adam", lr)
-                       : fmt::format("torch::optim::SGD optimizer(net->parameters(), "
-                                     "torch::optim::SGDOptions({}).momentum({}));",
-                                     lr, literal(info_.momentum.value_or(0)));
+                       : fmt::format(
+                             "torch::optim::SGD optimizer(net->parameters(), "
+                             "torch::optim::SGDOptions({}).momentum({}));",
+                             lr, literal(info_.momentum.value_or(0)));
     advice.confidence = 0.7;
     return advice;
   }
@@ -232,8 +239,11 @@ Rule step_without_effect() {
   info.options = {
       {"steps", 5, "Recorded steps in a row without effect.", "One skipped step is ordinary, five are not."},
       min_steps_option(10),
-      {"rounding", 1e-6, "Learning rate times gradient norm over weight norm, below which rounding may swallow a single parameter's update.",
-       "Sixteen times the rounding error of single precision; biases in front of a norm layer have gradients of 1e-10."},
+      {"rounding", 1e-6,
+       "Learning rate times gradient norm over weight norm, below which rounding may swallow a single parameter's "
+       "update.",
+       "Sixteen times the rounding error of single precision; biases in front of a norm layer have gradients of "
+       "1e-10."},
       {"max-findings", 8, "Parameters that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025"};

@@ -150,15 +150,17 @@ class UnnormalizedInput final : public Judge {
                 evidence("first step with a non-finite loss", static_cast<double>(*loss_.nonfinite_step()), "≥", 0,
                          Quantity::kLossNonfinite)};
       case Harm::kNonfinite:
-        return {fmt::format("weights or gradients were not finite any more at step {}", *nonfinite_step_),
-                evidence("first step with non-finite weights or gradients", static_cast<double>(*nonfinite_step_), "≥", 0)};
+        return {
+            fmt::format("weights or gradients were not finite any more at step {}", *nonfinite_step_),
+            evidence("first step with non-finite weights or gradients", static_cast<double>(*nonfinite_step_), "≥", 0)};
       case Harm::kDead:
         return {fmt::format("{} % of {} were dead by step {}", number(100 * dead_share_), dead_layer_, *dead_step_),
                 evidence("share of a layer that is dead", dead_share_, "≥", dead_fraction_,
                          Quantity::kActivationZeroFraction, dead_layer_)};
       default:
         return {fmt::format("the first layer's gradient is {} times as large, relative to its weights, as that of the "
-                            "median layer", number(relative_.median())),
+                            "median layer",
+                            number(relative_.median())),
                 evidence("first layer's relative gradient over the median layer's", relative_.median(), "≥",
                          gradient_ratio_)};
     }
@@ -177,11 +179,12 @@ class UnnormalizedInput final : public Judge {
     finding.subject.name = seen.subject;
     finding.first_step = first_step_;
     finding.last_step = last_step_;
-    finding.message = fmt::format("The model's input is {} from {} to {} (mean {}, standard deviation {}); {} is {}, "
-                                  "healthy is below {}.",
-                                  scale == 1 ? "values" : fmt::format("raw pixels, 0 to {:.0f}, here", scale),
-                                  number(input_.minimum()), number(input_.maximum()), number(pooled.mean()),
-                                  number(pooled.deviation()), seen.what, number(seen.observed), number(seen.threshold));
+    finding.message = fmt::format(
+        "The model's input {} from {} to {} (mean {}, standard deviation {}); {} is {}, "
+        "healthy is below {}.",
+        scale == 1 ? "runs" : fmt::format("is raw pixels of the range 0 to {:.0f}, seen", scale),
+        number(input_.minimum()), number(input_.maximum()), number(pooled.mean()), number(pooled.deviation()),
+        seen.what, number(seen.observed), number(seen.threshold));
     finding.evidence.push_back(seen);
     if (harmful) {
       auto [text, proof] = describe(harm());
@@ -238,25 +241,31 @@ Rule unnormalized_input() {
       "the largest feature. A warning if that exceeds its threshold, if a dense feature is large, or if dense features "
       "differ by orders of magnitude. An error if it does harm as well: the loss rises to a multiple of its start, "
       "something becomes non-finite, half of a layer dies, or the first layer's gradient, relative to its weights, is "
-      "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes its "
+      "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes "
+      "its "
       "error back.";
   info.limits =
       "Inputs in [0, 1], standardised inputs, one-hot codes and sparse features are healthy; token ids and models "
       "whose first layer normalises are not judged. Physical units with a learning rate to suit get a warning at most.";
   info.options = {
-      {"conditioning", 25, "λ₁/dim above which the input is suspicious.", "Practitioner review: five times unit scale, squared."},
-      {"rms", 10, "RMS of a dense feature above which the input is suspicious.", "Zhang et al., AUTOTRAINER: mean output of 10."},
-      {"scale-ratio", 1000, "RMS of the widest dense feature over the deviation of the narrowest.", "Three orders of magnitude."},
+      {"conditioning", 25, "λ₁/dim above which the input is suspicious.",
+       "Practitioner review: five times unit scale, squared."},
+      {"rms", 10, "RMS of a dense feature above which the input is suspicious.",
+       "Zhang et al., AUTOTRAINER: mean output of 10."},
+      {"scale-ratio", 1000, "RMS of the widest dense feature over the deviation of the narrowest.",
+       "Three orders of magnitude."},
       {"loss-rise", 3, "Multiple of its start that the loss must reach to count as harm.", "Practitioner review."},
-      {"gradient-ratio", 30, "First layer's relative gradient over the median layer's that counts as harm.", "Practitioner review."},
+      {"gradient-ratio", 30, "First layer's relative gradient over the median layer's that counts as harm.",
+       "Practitioner review."},
       {"dead-fraction", 0.5, "Share of dead units of a layer that counts as harm.", "Practitioner review."},
-      {"consequence-steps", 1000, "Steps within which harm is blamed on the input.", "Later harm has had other causes."},
+      {"consequence-steps", 1000, "Steps within which harm is blamed on the input.",
+       "Later harm has had other causes."},
       min_steps_option(10),
   };
   info.references = {"LeCun et al., Efficient BackProp, 1998, section 4.3", "Schoop et al., UMLAUT, CHI 2021"};
-  info.effects = {{"exploding-gradient"}, {"diverging-loss"},     {"dead-units"},           {"jacobian-growth"},
-                  {"vanishing-gradient"}, {"nonfinite-gradient"}, {"nonfinite-activation"}, {"nonfinite-weight"},
-                  {"nonfinite-loss"}};
+  info.effects = {{"exploding-gradient"},   {"diverging-loss"},     {"dead-units"},
+                  {"jacobian-growth"},      {"vanishing-gradient"}, {"nonfinite-gradient"},
+                  {"nonfinite-activation"}, {"nonfinite-weight"},   {"nonfinite-loss"}};
   info.essential = true;
   return make_rule<UnnormalizedInput>(std::move(info));
 }

@@ -96,8 +96,9 @@ class VanishingGradient final : public Judge {
       Recommendation relu;
       relu.id = "use-relu";
       relu.text = fmt::format("Use ReLU or GELU instead of {} between the layers.", saturating_);
-      relu.why = saturating_ == "sigmoid" ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
-                                          : "A saturated unit has derivative 0: every layer shrinks the gradient.";
+      relu.why = saturating_ == "sigmoid"
+                     ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
+                     : "A saturated unit has derivative 0: every layer shrinks the gradient.";
       relu.code = "x = torch::relu(x);";
       relu.confidence = 0.8;
       finding.recommendations.push_back(std::move(relu));
@@ -140,14 +141,18 @@ Rule vanishing_gradient() {
       "which the learning rate rises (warm-up) do not count. A run whose whole gradient becomes small, as when it "
       "interpolates its data, is healthy. Without standing loss there is no finding: some early layers learn slowly.";
   info.options = {
-      {"last-ratio", 1e-3, "First layer's relative gradient over the last layer's.", "Zhang et al., AUTOTRAINER: 1e-3."},
+      {"last-ratio", 1e-3, "First layer's relative gradient over the last layer's.",
+       "Zhang et al., AUTOTRAINER: 1e-3."},
       {"median-ratio", 0.1, "First layer's relative gradient over the median layer's.",
        "Five sigmoid layers at -0.55 decades each: 0.03; keeps a single loud last layer from firing."},
-      {"min-steps", 20, "Recorded steps over which the ratios are taken.", "The start-up phase that is always recorded."},
-      {"error-steps", 50, "Training steps for which it must last to be an error.", "Longer than the biases take to settle."},
+      {"min-steps", 20, "Recorded steps over which the ratios are taken.",
+       "The start-up phase that is always recorded."},
+      {"error-steps", 50, "Training steps for which it must last to be an error.",
+       "Longer than the biases take to settle."},
   };
-  info.references = {"Bengio, Simard, Frasconi, Learning long-term dependencies with gradient descent is difficult, 1994",
-                     "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
+  info.references = {
+      "Bengio, Simard, Frasconi, Learning long-term dependencies with gradient descent is difficult, 1994",
+      "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
   return make_rule<VanishingGradient>(std::move(info));
 }
 

@@ -20,9 +20,9 @@ class History {
  private:
   std::vector<double> means_;
   mutable std::vector<double> scratch_;
-  std::size_t used_ = 0;      ///< Complete stretches.
-  std::size_t stride_ = 1;    ///< Values in a stretch.
-  std::size_t pending_ = 0;   ///< Values in the stretch that is not complete yet.
+  std::size_t used_ = 0;     ///< Complete stretches.
+  std::size_t stride_ = 1;   ///< Values in a stretch.
+  std::size_t pending_ = 0;  ///< Values in the stretch that is not complete yet.
   double pending_mean_ = 0;
   std::size_t count_ = 0;
 };

@@ -17,9 +17,7 @@ void Moments::add_group(double weight, double mean, double deviation) {
 
 double Moments::mean() const { return weight_ > 0 ? mean_ : std::numeric_limits<double>::quiet_NaN(); }
 
-double Moments::variance() const {
-  return weight_ > 0 ? scatter_ / weight_ : std::numeric_limits<double>::quiet_NaN();
-}
+double Moments::variance() const { return weight_ > 0 ? scatter_ / weight_ : std::numeric_limits<double>::quiet_NaN(); }
 
 double Moments::deviation() const { return std::sqrt(variance()); }
 

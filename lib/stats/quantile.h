@@ -21,8 +21,9 @@ class Quantile {
   double value() const;  ///< NaN while empty.
 
  private:
-  using Estimator = boost::accumulators::accumulator_set<
-      double, boost::accumulators::stats<boost::accumulators::tag::p_square_quantile>>;
+  using Estimator =
+      boost::accumulators::accumulator_set<double,
+                                           boost::accumulators::stats<boost::accumulators::tag::p_square_quantile>>;
 
   double probability_;
   Window first_;

@@ -43,8 +43,12 @@ double Window::quantile(double p) const {
   return quantile_in_place(scratch_.data(), size_, p);
 }
 
-double Window::minimum() const { return size_ == 0 ? kNone : *std::min_element(values_.begin(), values_.begin() + size_); }
+double Window::minimum() const {
+  return size_ == 0 ? kNone : *std::min_element(values_.begin(), values_.begin() + size_);
+}
 
-double Window::maximum() const { return size_ == 0 ? kNone : *std::max_element(values_.begin(), values_.begin() + size_); }
+double Window::maximum() const {
+  return size_ == 0 ? kNone : *std::max_element(values_.begin(), values_.begin() + size_);
+}
 
 }  // namespace gradhealth::stats

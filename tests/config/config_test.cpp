@@ -25,7 +25,8 @@ std::string message_of(const std::string& toml) {
 TEST_CASE("a rule's table sets what it names and leaves the rest", "[config]") {
   const DiagnosisOptions options = parse_config(
       "[rules.dead-units]\nenabled = true\nseverity = \"warning\"\nerror-fraction = 0.8\nsilent-steps = 4\n"
-      "[rules.nonfinite-loss]\nenabled = false\n", "ci.toml");
+      "[rules.nonfinite-loss]\nenabled = false\n",
+      "ci.toml");
   REQUIRE(options.size() == 2);
   const RuleSettings& dead = options.at("dead-units");
   CHECK(dead.enabled);

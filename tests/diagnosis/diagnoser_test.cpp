@@ -107,10 +107,8 @@ TEST_CASE("an effect that stays in its module needs the same module", "[diagnosi
 }
 
 TEST_CASE("roots are ordered by the worst of their tree, then by onset", "[diagnosis]") {
-  const Diagnosis d = diagnose({{"a", {}, kWarning, 0},
-                                {"b", {}, kError, 9},
-                                {"c", {{"z"}}, kWarning, 2},
-                                {"z", {}, kError, 5}});
+  const Diagnosis d =
+      diagnose({{"a", {}, kWarning, 0}, {"b", {}, kError, 9}, {"c", {{"z"}}, kWarning, 2}, {"z", {}, kError, 5}});
   REQUIRE(d.roots.size() == 3);
   CHECK(d.roots[0].finding.rule == "c");
   CHECK(d.roots[1].finding.rule == "b");

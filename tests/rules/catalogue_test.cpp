@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -54,7 +54,8 @@ TEST_CASE("the catalogue is sorted, named in kebab-case and has a file for every
 TEST_CASE("every rule is documented, its options too, and its effects are rules", "[rules]") {
   for (const Rule& rule : catalogue()) {
     CAPTURE(rule.info.id);
-    for (const std::string& text : {rule.info.title, rule.info.meaning, rule.info.method, rule.info.limits}) CHECK_FALSE(text.empty());
+    for (const std::string& text : {rule.info.title, rule.info.meaning, rule.info.method, rule.info.limits})
+      CHECK_FALSE(text.empty());
     CHECK_FALSE(rule.info.references.empty());
     std::set<std::string> names;
     for (const OptionInfo& option : rule.info.options) {
@@ -106,14 +107,15 @@ TEST_CASE("findings of a wreck are complete: evidence, advice with code, and an 
       for (std::size_t f = 0; f < 4; ++f) record.set(Quantity::kInputMean, f, 100);
       record.set(Quantity::kGradientNorm, 0, step < 30 ? 1e-7 : 1e7);
       record.set(Quantity::kGlobalGradientNorm, step < 30 ? 0.3 : 1e7);
-      for (std::size_t a = 0; a < 7; ++a) record.set(Quantity::kActivationGradientNorm, a, std::pow(10.0, static_cast<double>(a) - 6));
+      for (std::size_t a = 0; a < 7; ++a)
+        record.set(Quantity::kActivationGradientNorm, a, std::pow(10.0, static_cast<double>(a) - 6));
       record.set(Quantity::kActivationDeadFraction, 1, 0.95);
       record.set(Quantity::kUpdateRatio, 2, 0);
       record.set(Quantity::kUpdateRatio, 0, step < 30 ? 1e-9 : 50);
       if (step == 79) {
         record.set(Quantity::kLossNonfinite, 1);
-        for (const Quantity q : {Quantity::kInputNonfinite, Quantity::kActivationNonfinite, Quantity::kGradientNonfinite,
-                                 Quantity::kWeightNonfinite})
+        for (const Quantity q : {Quantity::kInputNonfinite, Quantity::kActivationNonfinite,
+                                 Quantity::kGradientNonfinite, Quantity::kWeightNonfinite})
           record.set(q, 0, 3);
       }
       const std::size_t alarms = judge->alarms();

@@ -11,7 +11,8 @@ double flat(std::int64_t) { return 2.3; }
 Outcome judge_dead(double dead, const Loss& loss = flat, const SyntheticOptions& options = {}) {
   return judge("dead-units", SyntheticRun(options), 40, loss, [dead](StepRecord& record) {
     if (record.step >= 19) record.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(1), dead);
-    if (record.step >= 7 && dead > 0.5) record.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(1), (1 + dead) / 2);
+    if (record.step >= 7 && dead > 0.5)
+      record.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(1), (1 + dead) / 2);
   });
 }
 

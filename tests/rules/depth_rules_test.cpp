@@ -54,19 +54,21 @@ TEST_CASE("the ratio of gradients counts from its threshold on, at any scale", "
   for (const double scale : {1.0, 1000.0}) {
     const auto judged = [scale](double ratio) {
       const double step = std::pow(ratio, 1.0 / 5);
-      return judge(kVanishing, SyntheticRun(depth(6)), 40, [scale](std::int64_t) { return 0.693 * scale; },
-                   [scale, step](StepRecord& record) {
-                     chain(6, 1, step)(record);
-                     for (std::size_t i = 0; i < 12; ++i)
-                       record.set(Quantity::kGradientNorm, i, scale * record.at(Quantity::kGradientNorm, i));
-                   });
+      return judge(
+          kVanishing, SyntheticRun(depth(6)), 40, [scale](std::int64_t) { return 0.693 * scale; },
+          [scale, step](StepRecord& record) {
+            chain(6, 1, step)(record);
+            for (std::size_t i = 0; i < 12; ++i)
+              record.set(Quantity::kGradientNorm, i, scale * record.at(Quantity::kGradientNorm, i));
+          });
     };
     CHECK(is_healthy(judged(1.5e-3)));
     CHECK(is(judged(0.6e-3), Severity::kError));
   }
 }
 
-TEST_CASE("small early gradients are healthy while the loss falls or the whole gradient is small", "[rules][vanishing-gradient]") {
+TEST_CASE("small early gradients are healthy while the loss falls or the whole gradient is small",
+          "[rules][vanishing-gradient]") {
   CHECK(is_healthy(judge(kVanishing, SyntheticRun(depth(8)), 60, learning, chain(8, 0.25, 0.25))));
   CHECK(is_healthy(judge(kVanishing, SyntheticRun(depth(8)), 60, flat, [](StepRecord& record) {
     for (std::size_t i = 0; i < 16; ++i) record.set(Quantity::kGradientNorm, i, 1e-9);
@@ -77,8 +79,9 @@ TEST_CASE("frozen first layers and one loud last layer are healthy", "[rules][va
   CHECK(is_healthy(judge(kVanishing, SyntheticRun(depth(8)), 60, flat, [](StepRecord& record) {
     for (std::size_t i = 0; i < 4; ++i) record.set(Quantity::kGradientNorm, i, NAN);
   })));
-  CHECK(is_healthy(judge(kVanishing, SyntheticRun(depth(8)), 60, flat,
-                         [](StepRecord& record) { record.set(Quantity::kGradientNorm, SyntheticRun::weight(7), 1e4); })));
+  CHECK(is_healthy(judge(kVanishing, SyntheticRun(depth(8)), 60, flat, [](StepRecord& record) {
+    record.set(Quantity::kGradientNorm, SyntheticRun::weight(7), 1e4);
+  })));
 }
 
 TEST_CASE("while the learning rate rises nothing is held against a run", "[rules][vanishing-gradient]") {
@@ -98,7 +101,8 @@ TEST_CASE("default initialisation of one to five hidden layers is healthy", "[ru
     CAPTURE(hidden);
     // 1/√6 a layer backward; forward shrinks as well, so that the gradients of weights stay level.
     for (const Loss& loss : {Loss(learning), Loss(flat)}) {
-      const Outcome outcome = judge(kJacobian, SyntheticRun(depth(hidden + 1)), 60, loss, chain(hidden + 1, 1 / std::sqrt(6.0), 1));
+      const Outcome outcome =
+          judge(kJacobian, SyntheticRun(depth(hidden + 1)), 60, loss, chain(hidden + 1, 1 / std::sqrt(6.0), 1));
       CHECK((hidden == 1 ? is_not_evaluated(outcome) : is_healthy(outcome)));
     }
   }
@@ -139,7 +143,10 @@ TEST_CASE("a model with norm layers is judged against its own start", "[rules][j
   SyntheticRun normed(depth(12));
   normed.run.of(Axis::kActivation).push_back({"bn", "bn", "batch_norm", "", "float32", 64});
   CHECK(is_healthy(judge(kJacobian, normed, 60, flat, chain(12, 0.25, 0.25))));
-  CHECK(is(judge(kJacobian, normed, 60, flat, [](StepRecord& record) { if (record.step > 20) chain(12, 0.25, 0.25)(record); }),
+  CHECK(is(judge(kJacobian, normed, 60, flat,
+                 [](StepRecord& record) {
+                   if (record.step > 20) chain(12, 0.25, 0.25)(record);
+                 }),
            Severity::kError));
 }
 
@@ -147,7 +154,8 @@ TEST_CASE("layers are ordered as data passes them, without embeddings", "[rules]
   Run run;
   for (const char* module : {"head", "embed", "body", "tied"})
     run.of(Axis::kParameter).push_back({std::string(module) + ".weight", module, "weight", "", "", 4});
-  run.of(Axis::kActivation) = {{"embed", "embed", "embedding", "", "", 1}, {"body", "body", "addmm", "", "", 1},
+  run.of(Axis::kActivation) = {{"embed", "embed", "embedding", "", "", 1},
+                               {"body", "body", "addmm", "", "", 1},
                                {"head", "head", "addmm", "", "", 1}};
   rules::Layers layers;
   layers.update(run);

@@ -41,13 +41,17 @@ TEST_CASE("without a second witness it is a warning, and only when it lasts", "[
 TEST_CASE("the witness counts from its threshold on", "[rules][diverging-loss]") {
   SyntheticOptions quiet;
   quiet.noise = 0;
-  const auto with = [&](double factor) { return judge(kRule, SyntheticRun(quiet), 48, leaving(200, 8), growing(200, factor)); };
+  const auto with = [&](double factor) {
+    return judge(kRule, SyntheticRun(quiet), 48, leaving(200, 8), growing(200, factor));
+  };
   CHECK(is_healthy(with(9.9)));
   CHECK(is(with(10.1), Severity::kError));
 }
 
 TEST_CASE("a blow-up that ends flat and finite is still a divergence", "[rules][diverging-loss]") {
-  const auto loss = [](std::int64_t step) { return step < 2 ? 3.2 : step < 6 ? 400.0 * static_cast<double>(step) : 2.303; };
+  const auto loss = [](std::int64_t step) {
+    return step < 2 ? 3.2 : step < 6 ? 400.0 * static_cast<double>(step) : 2.303;
+  };
   const Outcome outcome = judge(kRule, SyntheticRun(), 50, loss, [](StepRecord& record) {
     record.set(Quantity::kGlobalGradientNorm, record.step < 2 ? 1 : record.step < 6 ? 1000 : 1e-4);
   });
@@ -57,10 +61,13 @@ TEST_CASE("a blow-up that ends flat and finite is still a divergence", "[rules][
 }
 
 TEST_CASE("a non-finite loss after growth is where the growth ended", "[rules][diverging-loss]") {
-  const auto loss = [](std::int64_t step) { return step < 2 ? 2.3 : step < 5 ? std::pow(1e4, static_cast<double>(step)) : NAN; };
+  const auto loss = [](std::int64_t step) {
+    return step < 2 ? 2.3 : step < 5 ? std::pow(1e4, static_cast<double>(step)) : NAN;
+  };
   CHECK(is(judge(kRule, SyntheticRun(), 7, loss, growing(1, 1e6)), Severity::kError));
   // Out of the blue it is another rule's.
-  CHECK_FALSE(is(judge(kRule, SyntheticRun(), 30, [](std::int64_t step) { return step < 12 ? 2.3 : NAN; }), Severity::kError));
+  CHECK_FALSE(
+      is(judge(kRule, SyntheticRun(), 30, [](std::int64_t step) { return step < 12 ? 2.3 : NAN; }), Severity::kError));
 }
 
 TEST_CASE("spikes that come back are none", "[rules][diverging-loss]") {
@@ -77,7 +84,9 @@ TEST_CASE("the loss's offset and sign do not matter once noise is known", "[rule
   for (const double offset : {-50.0, -2.0, 0.0, 50.0}) {
     CAPTURE(offset);
     const auto noisy = [&noise, offset](double level) {
-      return [&noise, offset, level](std::int64_t step) { return offset + 0.1 * noise.noise() + (step < 200 ? learning(step) : level); };
+      return [&noise, offset, level](std::int64_t step) {
+        return offset + 0.1 * noise.noise() + (step < 200 ? learning(step) : level);
+      };
     };
     CHECK(is_healthy(judge(kRule, SyntheticRun(), 80, noisy(0.3), growing(200, 30))));
     CHECK(is(judge(kRule, SyntheticRun(), 80, noisy(100), growing(200, 30)), Severity::kError));

@@ -43,8 +43,9 @@ TEST_CASE("gradients far above the run's own, with a loss that rises, are an err
 }
 
 TEST_CASE("without a healthy window the advice is a guess and says so", "[rules][exploding-gradient]") {
-  const Outcome outcome = judge(kRule, SyntheticRun(), 6, [](std::int64_t step) { return step == 0 ? 9.0 : 1e5; },
-                                [](StepRecord& record) { record.set(Quantity::kUpdateRatio, 0, 200); });
+  const Outcome outcome = judge(
+      kRule, SyntheticRun(), 6, [](std::int64_t step) { return step == 0 ? 9.0 : 1e5; },
+      [](StepRecord& record) { record.set(Quantity::kUpdateRatio, 0, 200); });
   CHECK(is(outcome, Severity::kError));
   CHECK(first_finding(outcome).first_step == 0);
   for (const Recommendation& advice : first_finding(outcome).recommendations) {
@@ -57,19 +58,21 @@ TEST_CASE("large gradients without a consequence are healthy", "[rules][explodin
   CHECK(is_healthy(judge(kRule, SyntheticRun(), 60, learning, growing(200, 1000))));
   CHECK(is_healthy(judge(kRule, SyntheticRun(), 60, learning, growing(0, 1e6))));
   // Early layers far above late ones.
-  CHECK(is_healthy(judge(kRule, SyntheticRun(), 60, learning, [](StepRecord& record) { record.set(Quantity::kGradientNorm, 0, 500); })));
+  CHECK(is_healthy(judge(kRule, SyntheticRun(), 60, learning,
+                         [](StepRecord& record) { record.set(Quantity::kGradientNorm, 0, 500); })));
 }
 
 TEST_CASE("the scale of loss and gradients does not matter", "[rules][exploding-gradient]") {
   for (const double scale : {1e-3, 1.0, 1e3}) {
     const auto judged = [scale](double factor) {
-      return judge(kRule, SyntheticRun(), 50, [scale](std::int64_t step) { return scale * rising(210, 9)(step); },
-                   [scale, factor](StepRecord& record) {
-                     growing(200, factor)(record);
-                     for (std::size_t i = 0; i < 8; ++i)
-                       record.set(Quantity::kGradientNorm, i, scale * record.at(Quantity::kGradientNorm, i));
-                     record.set(Quantity::kGlobalGradientNorm, scale * record.at(Quantity::kGlobalGradientNorm));
-                   });
+      return judge(
+          kRule, SyntheticRun(), 50, [scale](std::int64_t step) { return scale * rising(210, 9)(step); },
+          [scale, factor](StepRecord& record) {
+            growing(200, factor)(record);
+            for (std::size_t i = 0; i < 8; ++i)
+              record.set(Quantity::kGradientNorm, i, scale * record.at(Quantity::kGradientNorm, i));
+            record.set(Quantity::kGlobalGradientNorm, scale * record.at(Quantity::kGlobalGradientNorm));
+          });
     };
     CHECK(is(judged(100), Severity::kError));
     CHECK(is_healthy(judged(2)));

@@ -24,7 +24,8 @@ std::vector<Shape> shapes() {
       {"noisy loss", [=](double t, double z) { return falling(t, 100) * std::exp(0.6 * z); }},
       {"plateau at the end", [=](double t, double z) { return falling(t, 10) + 0.02 * z; }},
       {"standing still", [=](double, double z) { return 2.3 + 0.02 * z; }},
-      {"spike that recovers", [=](double t, double z) { return falling(t, 60) + 0.02 * z + (t > 139 && t < 161 ? 5 : 0); },
+      {"spike that recovers",
+       [=](double t, double z) { return falling(t, 60) + 0.02 * z + (t > 139 && t < 161 ? 5 : 0); },
        [](StepRecord& r) {
          if (r.step > 139 && r.step < 161) r.set(Quantity::kGlobalGradientNorm, 20);
        }},
@@ -32,7 +33,9 @@ std::vector<Shape> shapes() {
       {"negative log-density", [=](double t, double z) { return 40 - 100 * (1 - std::exp(-t / 80)) + z; }},
       {"around zero", [](double, double z) { return 0.3 * z; }},
       {"warm-up", [=](double t, double z) { return 2.3 - 2e-5 * t * t / (1 + 1e-5 * t * t) + 0.01 * z; },
-       [](StepRecord& r) { r.set(Quantity::kLearningRate, 1e-4 * std::min<double>(100, static_cast<double>(r.step))); }},
+       [](StepRecord& r) {
+         r.set(Quantity::kLearningRate, 1e-4 * std::min<double>(100, static_cast<double>(r.step)));
+       }},
       {"adversarial", [](double t, double z) { return 0.7 + 0.4 * std::sin(t / 7) + 0.2 * z; }},
       {"sum-reduced", [=](double t, double z) { return 1e4 * falling(t, 60) * std::exp(0.05 * z); },
        [](StepRecord& r) {
@@ -42,7 +45,8 @@ std::vector<Shape> shapes() {
       {"interpolation", [](double t, double) { return 2.3 * std::exp(-t / 20); },
        [](StepRecord& r) {
          const double scale = std::exp(-static_cast<double>(r.step) / 20);
-         for (std::size_t i = 0; i < 8; ++i) r.set(Quantity::kGradientNorm, i, scale * r.at(Quantity::kGradientNorm, i));
+         for (std::size_t i = 0; i < 8; ++i)
+           r.set(Quantity::kGradientNorm, i, scale * r.at(Quantity::kGradientNorm, i));
          r.set(Quantity::kGlobalGradientNorm, scale * r.at(Quantity::kGlobalGradientNorm));
        }},
       {"heavy-tailed gradients", [=](double t, double z) { return falling(t, 60) * std::exp(0.3 * z); },

@@ -33,7 +33,9 @@ Fault both(const Fault& a, const Fault& b) {
 
 const Fault kRawPixels = input(72.9, 90, 0, 255, 1);
 
-double raw_loss(std::int64_t step) { return step == 0 ? 9.2 : step < 4 ? 2400 * std::pow(30.0, static_cast<double>(step)) : 2.303; }
+double raw_loss(std::int64_t step) {
+  return step == 0 ? 9.2 : step < 4 ? 2400 * std::pow(30.0, static_cast<double>(step)) : 2.303;
+}
 
 SyntheticRun image_run() {
   SyntheticRun run;
@@ -53,7 +55,8 @@ const std::vector<double>& values_of(const Recommendation& advice, const std::st
 
 }  // namespace
 
-TEST_CASE("raw pixels that do harm are an error within ten steps, with the normalisation as code", "[rules][unnormalized-input]") {
+TEST_CASE("raw pixels that do harm are an error within ten steps, with the normalisation as code",
+          "[rules][unnormalized-input]") {
   for (const std::size_t records : {3u, 5u, 10u, 60u}) {
     const Outcome outcome = judge(kRule, image_run(), records, raw_loss, kRawPixels);
     REQUIRE(is(outcome, Severity::kError));
@@ -79,7 +82,9 @@ TEST_CASE("raw input that trains is a warning", "[rules][unnormalized-input]") {
 }
 
 TEST_CASE("a loss that rose and then came down to learn takes the error back", "[rules][unnormalized-input]") {
-  const auto loss = [](std::int64_t step) { return step == 0 ? 6.0 : step < 4 ? 30.0 : 8 * std::exp(-static_cast<double>(step) / 40); };
+  const auto loss = [](std::int64_t step) {
+    return step == 0 ? 6.0 : step < 4 ? 30.0 : 8 * std::exp(-static_cast<double>(step) / 40);
+  };
   CHECK(is(judge(kRule, image_run(), 5, loss, kRawPixels), Severity::kError));
   CHECK(is(judge(kRule, image_run(), 60, loss, kRawPixels), Severity::kWarning));
 }
@@ -88,32 +93,46 @@ TEST_CASE("each kind of harm makes it an error", "[rules][unnormalized-input]") 
   const auto flat = [](std::int64_t) { return 2.3; };
   const auto with = [&](const Fault& harm) { return judge(kRule, image_run(), 30, flat, both(kRawPixels, harm)); };
   CHECK(is(with({[](StepRecord&) {}}), Severity::kWarning));
-  CHECK(is(with([](StepRecord& r) { if (r.step > 5) r.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(0), 1); }), Severity::kError));
-  CHECK(is(with([](StepRecord& r) { if (r.step > 18) r.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(0), 0.6); }), Severity::kError));
-  CHECK(is(with([](StepRecord& r) { if (r.step > 18) r.set(Quantity::kWeightNonfinite, 0, 1); }), Severity::kError));
-  CHECK(is(with([](StepRecord& r) { if (r.step > 18) r.set(Quantity::kLossNonfinite, 1); }), Severity::kError));
+  CHECK(is(with([](StepRecord& r) {
+             if (r.step > 5) r.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(0), 1);
+           }),
+           Severity::kError));
+  CHECK(is(with([](StepRecord& r) {
+             if (r.step > 18) r.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(0), 0.6);
+           }),
+           Severity::kError));
+  CHECK(is(with([](StepRecord& r) {
+             if (r.step > 18) r.set(Quantity::kWeightNonfinite, 0, 1);
+           }),
+           Severity::kError));
+  CHECK(is(with([](StepRecord& r) {
+             if (r.step > 18) r.set(Quantity::kLossNonfinite, 1);
+           }),
+           Severity::kError));
   CHECK(is(with([](StepRecord& r) { r.set(Quantity::kGradientNorm, 0, 0.2 * 40); }), Severity::kError));
   CHECK(is(with([](StepRecord& r) { r.set(Quantity::kGradientNorm, 0, 0.2 * 20); }), Severity::kWarning));
 }
 
 TEST_CASE("the ratio of gradients does not care about the loss's scale", "[rules][unnormalized-input]") {
   for (const double scale : {1.0, 1000.0}) {
-    const Outcome outcome = judge(kRule, image_run(), 30, [scale](std::int64_t) { return 2.3 * scale; },
-                                  both(kRawPixels, [scale](StepRecord& r) {
-                                    for (std::size_t i = 0; i < 8; ++i) r.set(Quantity::kGradientNorm, i, scale * (i == 0 ? 8 : 0.2));
-                                  }));
+    const Outcome outcome = judge(
+        kRule, image_run(), 30, [scale](std::int64_t) { return 2.3 * scale; }, both(kRawPixels, [scale](StepRecord& r) {
+          for (std::size_t i = 0; i < 8; ++i) r.set(Quantity::kGradientNorm, i, scale * (i == 0 ? 8 : 0.2));
+        }));
     CHECK(is(outcome, Severity::kError));
   }
 }
 
 TEST_CASE("thresholds of scale hold from both sides", "[rules][unnormalized-input]") {
   const auto judged = [](const Fault& fault) { return judge(kRule, SyntheticRun(), 30, learning, fault); };
-  CHECK(is_healthy(judged(input(4.9, 1, 0, 8))));                                  // λ₁/dim ≥ 24
-  CHECK(is(judged(input(5.1, 1, 0, 8)), Severity::kWarning));                      // 26
+  CHECK(is_healthy(judged(input(4.9, 1, 0, 8))));              // λ₁/dim ≥ 24
+  CHECK(is(judged(input(5.1, 1, 0, 8)), Severity::kWarning));  // 26
   CHECK(is_healthy(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 9.8); }))));
-  CHECK(is(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 10.1); })), Severity::kWarning));
+  CHECK(is(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 10.1); })),
+           Severity::kWarning));
   CHECK(is_healthy(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 0.002); }))));
-  CHECK(is(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 0.0005); })), Severity::kWarning));
+  CHECK(is(judged(both(input(0, 1, -3, 3), [](StepRecord& r) { r.set(Quantity::kInputStd, 0, 0.0005); })),
+           Severity::kWarning));
 }
 
 TEST_CASE("unit-range, standardised, one-hot, constant and sparse input is healthy", "[rules][unnormalized-input]") {
@@ -162,4 +181,30 @@ TEST_CASE("tables get their numbers as tensors, wide ones from the data", "[rule
   };
   CHECK(table(3).find("torch::tensor({500.5, 500.5, 500.5})") != std::string::npos);
   CHECK(table(40).find("x_train.mean(0)") != std::string::npos);
+}
+
+TEST_CASE("raw input, explosion, dead layers and flat loss are one diagnosis with the input as its root",
+          "[rules][diagnosis]") {
+  const Diagnosis d =
+      diagnose(image_run(), 60, raw_loss, both(kRawPixels, [](StepRecord& record) {
+                 if (record.step < 4) {
+                   record.set(Quantity::kUpdateRatio, 0, 200);
+                   record.set(Quantity::kGlobalGradientNorm, 50 * std::pow(100.0, static_cast<double>(record.step)));
+                   return;
+                 }
+                 record.set(Quantity::kGlobalGradientNorm, 1e-3);
+                 for (std::size_t i = 0; i < 7; ++i) record.set(Quantity::kGradientNorm, i, 0);
+                 for (std::size_t layer = 0; layer < 3; ++layer) {
+                   record.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(layer), 1);
+                   if (record.step >= 30) record.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(layer), 1);
+                 }
+               }));
+  CHECK(d.verdict == Verdict::kUnhealthy);
+  REQUIRE(d.roots.size() == 1);
+  CHECK(d.roots[0].finding.rule == "unnormalized-input");
+  REQUIRE(d.roots[0].consequences.size() == 1);
+  CHECK(d.roots[0].consequences[0].finding.rule == "exploding-gradient");
+  CHECK(d.roots[0].consequences[0].consequences.at(0).finding.rule == "diverging-loss");
+  // And three dead layers.
+  CHECK(flatten(d.roots).size() == 6);
 }

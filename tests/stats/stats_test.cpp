@@ -24,7 +24,9 @@ std::vector<double> normal_values(std::size_t count, double mean, double deviati
   return values;
 }
 
-bool near(double a, double b, double relative) { return std::abs(a - b) <= relative * std::max(std::abs(a), std::abs(b)); }
+bool near(double a, double b, double relative) {
+  return std::abs(a - b) <= relative * std::max(std::abs(a), std::abs(b));
+}
 
 }  // namespace
 

@@ -12,11 +12,13 @@ SyntheticRun::SyntheticRun(const SyntheticOptions& options) : options_(options),
   const auto shape = std::to_string(options.width) + "x" + std::to_string(options.width);
   for (std::size_t i = 0; i < options.layers; ++i) {
     const std::string module = "fc" + std::to_string(i);
-    run.of(Axis::kParameter).push_back({module + ".weight", module, "weight", shape, "float32", options.width * options.width});
+    run.of(Axis::kParameter)
+        .push_back({module + ".weight", module, "weight", shape, "float32", options.width * options.width});
     run.of(Axis::kParameter).push_back({module + ".bias", module, "bias", "", "float32", options.width});
     run.of(Axis::kActivation).push_back({module, module, "addmm", "", "float32", options.width});
     if (i + 1 < options.layers)
-      run.of(Axis::kActivation).push_back({module + ":" + options.activation, module, options.activation, "", "float32", options.width});
+      run.of(Axis::kActivation)
+          .push_back({module + ":" + options.activation, module, options.activation, "", "float32", options.width});
   }
   for (std::size_t i = 0; i < options.features; ++i)
     run.of(Axis::kFeature).push_back({"feature " + std::to_string(i), "", options.input_operator, "", "float32", 1});
