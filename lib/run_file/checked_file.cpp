@@ -1,6 +1,8 @@
 #include "run_file/checked_file.h"
 
 #include <algorithm>
+#include <array>
+#include <fstream>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -19,6 +21,29 @@ Handle open_file(const std::filesystem::path& path, unsigned flags) {
   // The default of 100 attempts makes HDF5 1.10 hang on a block that a crash has torn.
   if (flags & H5F_ACC_SWMR_READ) H5Pset_metadata_read_attempts(access.get(), 10);
   return Handle(H5Fopen(path.c_str(), flags, access.get()), &H5Fclose);
+}
+
+/// The part of an HDF5 file's first block that tells how it was left (HDF5 File Format Specification 3.0, superblock
+/// version 3).
+struct Superblock {
+  bool written_concurrently = false;
+  std::uint64_t end = 0;  ///< Bytes that the file had at its last flush.
+};
+
+Superblock read_superblock(const std::filesystem::path& path) {
+  constexpr std::array<unsigned char, 8> kSignature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+  constexpr std::size_t kVersion = 8, kOffsetSize = 9, kFlags = 11, kEnd = 28;
+  constexpr unsigned char kSwmrWrite = 0x04;
+  std::array<unsigned char, 48> bytes{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(reinterpret_cast<char*>(bytes.data()), bytes.size());
+  Superblock superblock;
+  if (file.gcount() < static_cast<std::streamsize>(bytes.size()) ||
+      !std::equal(kSignature.begin(), kSignature.end(), bytes.begin()) || bytes[kVersion] != 3 || bytes[kOffsetSize] != 8)
+    return superblock;
+  superblock.written_concurrently = (bytes[kFlags] & kSwmrWrite) != 0;
+  for (std::size_t i = 0; i < 8; ++i) superblock.end |= std::uint64_t{bytes[kEnd + i]} << (8 * i);
+  return superblock;
 }
 
 /// What stored type an object must have, to the bit.
@@ -56,8 +81,12 @@ CheckedFile::CheckedFile(const std::filesystem::path& path) : path_(path) {
   H5PLset_loading_state(0);  // A file may ask for any filter plugin by number.
   file_ = open_file(path, H5F_ACC_RDONLY);
   const std::string first_error = file_ ? std::string() : last_error();
-  // A run that is being written, or whose trainer died, opens for concurrent reading only.
-  if (!file_) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
+  // A run that is being written, or whose trainer died, opens for concurrent reading only. Other files must not be
+  // opened that way: HDF5 would then read zeros where a file was cut off.
+  const Superblock superblock = file_ ? Superblock{} : read_superblock(path);
+  if (superblock.written_concurrently && superblock.end > bytes_)
+    throw FormatError(fmt::format("{}: is truncated: {} bytes of {} are there", path.string(), bytes_, superblock.end));
+  if (superblock.written_concurrently) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
   if (!file_) {
     H5Eclear2(H5E_DEFAULT);
     if (H5Fis_hdf5(path.c_str()) <= 0) {

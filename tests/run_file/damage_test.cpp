@@ -93,6 +93,22 @@ TEST_CASE("a truncated file is refused, wherever it ends", "[run_file]") {
   }
 }
 
+TEST_CASE("a truncated file of a trainer that died is refused too", "[run_file]") {
+  TemporaryDirectory directory;
+  const Run run = sample_run();
+  RunWriter writer(directory / "run.h5", run);
+  for (std::int64_t step = 0; step < 40; ++step) writer.append(run, sample_row(run, step));
+  writer.flush();
+  const std::string whole = bytes_of(directory / "run.h5");
+  std::ofstream(directory / "left.h5", std::ios::binary) << whole;
+  CHECK(complaint(directory / "left.h5").empty());
+  for (int part = 0; part < 50; ++part) {
+    const std::filesystem::path path = directory / "cut.h5";
+    std::ofstream(path, std::ios::binary) << whole.substr(0, whole.size() * static_cast<std::size_t>(part) / 50);
+    check_one_line(complaint(path), path);
+  }
+}
+
 TEST_CASE("damaged bytes end in an error or in other numbers, never in a crash", "[run_file]") {
   TemporaryDirectory directory;
   const std::string whole = bytes_of(write_sample(directory));

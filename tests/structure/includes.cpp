@@ -40,7 +40,7 @@ const std::vector<Guarded> kGuarded{
     {"^nlohmann/", {"lib/report", "tools"}},
     {"^CLI/", {"tools", "tools/demo"}},
     {"^boost/", {"lib/stats"}},
-    {"^(iostream|fstream)$", {"hooks", "lib/config", "tools", "tools/demo"}},
+    {"^(iostream|fstream)$", {"hooks", "lib/config", "lib/run_file", "tools", "tools/demo"}},
 };
 
 }  // namespace
