@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <string>
+
 #include <fmt/format.h>
 
 #include "rules/operators.h"
@@ -39,7 +41,8 @@ Recommendation lower_learning_rate(std::optional<double> rate, double divisor, d
   advice.why = "Steps that are too long for the curvature of the loss make it rise instead of fall.";
   const std::string guess = confidence < 0.5 ? " (a guess: the factor is not measured)" : "";
   if (rate && *rate > 0) {
-    const double lower = *rate / divisor;
+    // More digits would claim a precision that no estimate of a learning rate has.
+    const double lower = std::stod(fmt::format("{:.0e}", *rate / divisor));
     advice.text = fmt::format("Lower the learning rate from {} to {}{}.", number(*rate), number(lower), guess);
     advice.code =
         fmt::format("for (auto& group : optimizer.param_groups()) group.options().set_lr({});", literal(lower));

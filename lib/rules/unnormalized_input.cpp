@@ -90,7 +90,7 @@ class UnnormalizedInput final : public Judge {
   Evidence describe(const Seen& seen) const {
     const std::string subject = (seen.widest != nullptr ? *seen.widest : input_.all()[0]).subject.name;
     if (seen.symptom == Symptom::kConditioning)
-      return evidence("lower bound of λ₁/dim of the input's second moments", seen.observed, ">", conditioning_,
+      return evidence("second moment of the input per feature", seen.observed, ">", conditioning_,
                       Quantity::kInputMean, subject);
     if (seen.symptom == Symptom::kRms)
       return evidence(fmt::format("RMS of {}", subject), seen.observed, ">", rms_, Quantity::kInputStd, subject);
@@ -180,8 +180,8 @@ class UnnormalizedInput final : public Judge {
     finding.first_step = first_step_;
     finding.last_step = last_step_;
     finding.message = fmt::format(
-        "The model's input {} from {} to {} (mean {}, standard deviation {}); {} is {}, "
-        "healthy is below {}.",
+        "The model's input {} from {} to {} (mean {}, standard deviation {}): {} {}, healthy is "
+        "below {}.",
         scale == 1 ? "runs" : fmt::format("is raw pixels of the range 0 to {:.0f}, seen", scale),
         number(input_.minimum()), number(input_.maximum()), number(pooled.mean()), number(pooled.deviation()),
         seen.what, number(seen.observed), number(seen.threshold));
@@ -242,8 +242,7 @@ Rule unnormalized_input() {
       "differ by orders of magnitude. An error if it does harm as well: the loss rises to a multiple of its start, "
       "something becomes non-finite, half of a layer dies, or the first layer's gradient, relative to its weights, is "
       "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes "
-      "its "
-      "error back.";
+      "its error back.";
   info.limits =
       "Inputs in [0, 1], standardised inputs, one-hot codes and sparse features are healthy; token ids and models "
       "whose first layer normalises are not judged. Physical units with a learning rate to suit get a warning at most.";
