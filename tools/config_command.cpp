@@ -1,4 +1,4 @@
-#include <memory>
+#include <ostream>
 
 #include <CLI/CLI.hpp>
 
@@ -11,9 +11,7 @@ namespace gradhealth {
 
 void add_config_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("config", "The configuration of the rules");
-  auto print = std::make_shared<bool>(false);
-  command->add_flag("--print-default", *print, "Print every rule with every option at its default, as TOML")
-      ->required();
+  command->add_flag("--print-default", "Print every rule with every option at its default, as TOML")->required();
   command->footer("Example:\n  gradhealth config --print-default > gradhealth.toml");
   command->callback([&exit_code] {
     write_stdout([](std::ostream& out) { out << default_config(); });
