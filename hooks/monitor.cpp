@@ -2,19 +2,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
-#include <fstream>
-#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <torch/nn/module.h>
-#include <torch/version.h>
 
 #include <gradhealth/errors.h>
 #include <gradhealth/hooks.h>
@@ -25,6 +19,7 @@
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/parameter_recorder.h"
+#include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
 #include "hooks/watched_parameters.h"
@@ -41,37 +36,6 @@ bool environment_is(const char* variable, std::string_view value) {
   return set && value == set;
 }
 
-NamedTensors parameters_of(const torch::nn::Module& module) {
-  NamedTensors parameters;
-  for (const auto& item : module.named_parameters(/*recurse=*/true)) parameters.emplace_back(item.key(), item.value());
-  return parameters;
-}
-
-std::filesystem::path file_path(const std::filesystem::path& path, const std::string& name) {
-  std::error_code ignored;
-  if (path.has_filename() && !std::filesystem::is_directory(path, ignored)) return path;
-  return path / ((name.empty() ? "run" : name) + ".h5");
-}
-
-/// Arguments separated by blanks, as far as the system tells.
-std::string command_line() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::string line{std::istreambuf_iterator<char>(file), {}};
-  std::replace(line.begin(), line.end(), '\0', ' ');
-  while (!line.empty() && line.back() == ' ') line.pop_back();
-  return line;
-}
-
-RunInfo describe_run(const MonitorOptions& options, torch::optim::Optimizer* optimizer) {
-  RunInfo info;
-  info.name = options.name;
-  info.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-  info.command_line = command_line();
-  info.libraries = fmt::format("LibTorch {}", TORCH_VERSION);
-  if (optimizer) hooks::describe(*optimizer, info);
-  return info;
-}
-
 void check(const MonitorOptions& options) {
   if (options.every < 0) throw UsageError(fmt::format("MonitorOptions::every is {}; it counts steps", options.every));
   if (!(options.budget >= 0 && options.budget <= 1))
@@ -83,15 +47,6 @@ hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
   const char* ci = std::getenv("CI");
   const bool in_ci = ci && *ci;
   return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes};
-}
-
-/// What one row takes in the file.
-std::size_t row_bytes(const Run& run) {
-  std::size_t bytes = 16;
-  for (const QuantityInfo& quantity : quantities())
-    bytes += (quantity.axis == Axis::kRun ? 1 : run.of(quantity.axis).size()) *
-             (quantity.precision == Precision::kFloat32 ? 4 : 8);
-  return bytes;
 }
 
 }  // namespace
@@ -110,13 +65,13 @@ class Monitor::Impl {
     }
     parameters_.emplace(parameters);
     diagnoser_.emplace(options_.rules);
-    run_.info = describe_run(options_, optimizer);
+    run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
     if (!on_cpu()) return;
-    const std::filesystem::path file = file_path(path, options_.name);
+    const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
     writer_options.if_exists = options_.if_exists;
     writer_.emplace(file, run_, writer_options);
@@ -325,7 +280,7 @@ class Monitor::Impl {
     report_findings(row);
     writer_->append(run_, row);
     ++recorded_steps_;
-    bytes_ += row_bytes(run_);
+    bytes_ += hooks::row_bytes(run_);
     if (schedule_.observe_bytes(bytes_)) note_schedule(row.step, "the file approaches its size limit");
     if (const WriterStatus written = writer_->status(); written.state == WriterState::kFailed)
       throw IoError(written.error);
@@ -394,11 +349,11 @@ class Monitor::Impl {
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters_of(module), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(torch::nn::Module& module, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters_of(module), &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), &optimizer, path, std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, std::filesystem::path path, MonitorOptions options)
     : impl_(std::make_unique<Impl>(parameters, nullptr, path, std::move(options))) {}

@@ -1,4 +1,5 @@
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -69,7 +70,9 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace gradhealth
 
-int main(int argc, char** argv) {
+namespace {
+
+int guarded_run(int argc, char** argv) {
   // Writing to a closed pipe is an error to handle, not a reason to be killed.
   std::signal(SIGPIPE, SIG_IGN);
   try {
@@ -88,4 +91,14 @@ int main(int argc, char** argv) {
   } catch (...) {
     return gradhealth::complain("internal error, please report it", gradhealth::kExitDefect);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int exit_code = guarded_run(argc, argv);
+  std::cout.flush();
+  std::cerr.flush();
+  // Without exit handlers: HDF5's would complain on stderr about what a damaged file has left open in it.
+  std::_Exit(exit_code);
 }

@@ -1,0 +1,60 @@
+#include "hooks/run_description.h"
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+#include <iterator>
+
+#include <ATen/ATen.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <torch/nn/module.h>
+#include <torch/version.h>
+
+#include "hooks/optimizer_info.h"
+
+namespace gradhealth::hooks {
+namespace {
+
+/// Arguments separated by blanks, as far as the system tells.
+std::string command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string line{std::istreambuf_iterator<char>(file), {}};
+  std::replace(line.begin(), line.end(), '\0', ' ');
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
+}
+
+}  // namespace
+
+NamedTensors parameters_of(const torch::nn::Module& module) {
+  NamedTensors parameters;
+  for (const auto& item : module.named_parameters(/*recurse=*/true)) parameters.emplace_back(item.key(), item.value());
+  return parameters;
+}
+
+std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name) {
+  std::error_code ignored;
+  if (path.has_filename() && !std::filesystem::is_directory(path, ignored)) return path;
+  return path / ((name.empty() ? "run" : name) + ".h5");
+}
+
+RunInfo describe_run(const std::string& name, torch::optim::Optimizer* optimizer) {
+  RunInfo info;
+  info.name = name;
+  info.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  info.command_line = command_line();
+  info.libraries = fmt::format("LibTorch {}", TORCH_VERSION);
+  if (optimizer) describe(*optimizer, info);
+  return info;
+}
+
+std::size_t row_bytes(const Run& run) {
+  std::size_t bytes = 16;
+  for (const QuantityInfo& quantity : quantities())
+    bytes += (quantity.axis == Axis::kRun ? 1 : run.of(quantity.axis).size()) *
+             (quantity.precision == Precision::kFloat32 ? 4 : 8);
+  return bytes;
+}
+
+}  // namespace gradhealth::hooks

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+#include <gradhealth/hooks.h>
+#include <gradhealth/run.h>
+
+namespace gradhealth::hooks {
+
+NamedTensors parameters_of(const torch::nn::Module& module);
+
+/// The file that the trainer means by `path`: itself, or `<name>.h5` in it if it is a directory or ends in a slash.
+std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name);
+
+/// What is known before the first step. @param optimizer may be null.
+RunInfo describe_run(const std::string& name, torch::optim::Optimizer* optimizer);
+
+/// What one row of the run takes in its file.
+std::size_t row_bytes(const Run& run);
+
+}  // namespace gradhealth::hooks
