@@ -9,9 +9,17 @@
 namespace gradhealth::hooks {
 namespace {
 
-/// [rows × columns × positions], a feature per column.
-void add_values(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions, FeatureSums& sums) {
-  constexpr float kAlwaysInteger = 8388608;  // 2^23: no float beyond has a fraction.
+constexpr float kAlwaysInteger = 8388608;  // 2^23: no float beyond has a fraction.
+
+bool is_finite(float x) { return std::fabs(x) <= std::numeric_limits<float>::max(); }
+
+bool is_integer(float x) {
+  const float small = std::fabs(x) < kAlwaysInteger ? x : 0.0f;
+  return static_cast<float>(static_cast<std::int32_t>(small)) == small;
+}
+
+/// [rows × columns × positions], a feature per column: for images, whose planes are contiguous.
+void add_planes(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions, FeatureSums& sums) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t column = 0; column < columns; ++column) {
       const float* values = data + (row * columns + column) * positions;
@@ -24,16 +32,14 @@ void add_values(const float* data, std::int64_t rows, std::int64_t columns, std:
 #pragma omp simd reduction(+ : sum, sum_squares, finite, integers) reduction(min : min) reduction(max : max)
       for (std::int64_t i = 0; i < positions; ++i) {
         const float x = values[i];
-        const float magnitude = std::fabs(x);
-        const bool is_finite = magnitude <= std::numeric_limits<float>::max();
-        const float usable = is_finite ? x : 0.0f;
-        const float small = magnitude < kAlwaysInteger ? x : 0.0f;
-        sum += usable;
-        sum_squares += static_cast<double>(usable) * usable;
-        min = is_finite && x < min ? x : min;
-        max = is_finite && x > max ? x : max;
-        finite += is_finite;
-        integers += is_finite && static_cast<float>(static_cast<std::int32_t>(small)) == small;
+        const bool usable = is_finite(x);
+        const double value = usable ? x : 0.0f;
+        sum += value;
+        sum_squares += value * value;
+        min = usable && x < min ? x : min;
+        max = usable && x > max ? x : max;
+        finite += usable;
+        integers += usable && is_integer(x);
       }
       const auto feature = static_cast<std::size_t>(column);
       sums.sum[feature] += sum;
@@ -43,6 +49,33 @@ void add_values(const float* data, std::int64_t rows, std::int64_t columns, std:
       sums.finite[feature] += finite;
       sums.nonfinite[feature] += positions - finite;
       sums.integers[feature] += integers;
+    }
+  }
+}
+
+/// [rows × columns], a feature per column: side by side through all columns, row after row.
+void add_columns(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
+  double* sum = sums.sum.data();
+  double* sum_squares = sums.sum_squares.data();
+  double* min = sums.min.data();
+  double* max = sums.max.data();
+  std::int64_t* finite = sums.finite.data();
+  std::int64_t* nonfinite = sums.nonfinite.data();
+  std::int64_t* integers = sums.integers.data();
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const float* values = data + row * columns;
+#pragma omp simd
+    for (std::int64_t i = 0; i < columns; ++i) {
+      const float x = values[i];
+      const bool usable = is_finite(x);
+      const double value = usable ? x : 0.0f;
+      sum[i] += value;
+      sum_squares[i] += value * value;
+      min[i] = usable && x < min[i] ? x : min[i];
+      max[i] = usable && x > max[i] ? x : max[i];
+      finite[i] += usable;
+      nonfinite[i] += !usable;
+      integers[i] += usable && is_integer(x);
     }
   }
 }
@@ -98,7 +131,11 @@ InputSums input_sums(const at::Tensor& input, Units units, std::string kind) {
   const std::int64_t features = one_by_one ? columns : 1;
   const std::int64_t rows = channels ? sums.samples : values.numel() / columns;
   sums.features = FeatureSums(static_cast<std::size_t>(features));
-  add_values(values.data_ptr<float>(), rows, features, values.numel() / rows / features, sums.features);
+  const std::int64_t positions = values.numel() / rows / features;
+  if (positions == 1)
+    add_columns(values.data_ptr<float>(), rows, features, sums.features);
+  else
+    add_planes(values.data_ptr<float>(), rows, features, positions, sums.features);
   const auto& nonfinite = sums.features.nonfinite;
   if (std::any_of(nonfinite.begin(), nonfinite.end(), [](std::int64_t n) { return n > 0; }))
     find_bad_sample(values, sums);

@@ -25,6 +25,10 @@ std::atomic<std::uint64_t> registry_version{1};
 at::CallbackHandle callback_handle = 0;   // Guarded by registry_mutex.
 bool callback_enabled = false;            // Guarded by registry_mutex.
 
+// What LibTorch and this callback need for an operator that turns out not to concern the model (measured, 290 to 430 ns
+// with LibTorch 1.13 and 2.6): reading the clock for each of them would cost as much again.
+constexpr std::int64_t kNanosecondsPerOperator = 400;
+
 struct ThreadState {
   int claimed = 0;              ///< Depth of operators inside one that was claimed.
   std::vector<bool> backward;   ///< Nodes being differentiated; true for custom functions, which may run a forward.
@@ -110,6 +114,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   for (const std::weak_ptr<StepCapture>& weak : thread.captures) {
     const std::shared_ptr<StepCapture> capture = weak.lock();
     if (!capture) continue;
+    capture->add_time(kNanosecondsPerOperator);
     std::optional<StepCapture::Claim> claim;
     without_throwing(capture, [&] {
       const Quiet quiet;
