@@ -57,7 +57,8 @@ void write_rules(std::ostream& out, const Summary& summary) {
   out << "<section id=\"rules\">\n<h2>Rules</h2>\n<h3>Passed (" << fmt::format("{}", summary.passed.size())
       << ")</h3>\n<ul class=\"passed\">\n";
   for (const std::string& rule : summary.passed)
-    out << "<li>" << html(rule_title(rule)) << " <code class=\"rule\">" << html(rule) << "</code></li>\n";
+    // By id alone: a title names the pathology, which would read as found.
+    out << "<li><code class=\"rule\">" << html(rule) << "</code></li>\n";
   out << "</ul>\n<h3>Not evaluated (" << fmt::format("{}", summary.not_evaluated.size()) << ")</h3>\n";
   if (!summary.not_evaluated.empty()) {
     out << "<table><thead><tr><th>Rule</th><th>Because</th></tr></thead><tbody>\n";

@@ -16,11 +16,14 @@ constexpr hsize_t kMostChunkBytes = 16u << 20;
 constexpr std::size_t kWidestText = 4096;
 constexpr int kMostFilters = 3;
 
-Handle open_file(const std::filesystem::path& path, unsigned flags) {
+/// @param error takes what HDF5 says where it fails; any later call would clear it.
+Handle open_file(const std::filesystem::path& path, unsigned flags, std::string& error) {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), &H5Pclose);
   // The default of 100 attempts makes HDF5 1.10 hang on a block that a crash has torn.
   if (flags & H5F_ACC_SWMR_READ) H5Pset_metadata_read_attempts(access.get(), 10);
-  return Handle(H5Fopen(path.c_str(), flags, access.get()), &H5Fclose);
+  Handle file(H5Fopen(path.c_str(), flags, access.get()), &H5Fclose);
+  if (!file) error = last_error();
+  return file;
 }
 
 /// The part of an HDF5 file's first block that tells how it was left (HDF5 File Format Specification 3.0, superblock
@@ -79,22 +82,21 @@ CheckedFile::CheckedFile(const std::filesystem::path& path) : path_(path) {
   if (bytes_ == 0) throw FormatError(fmt::format("{}: is empty; its trainer died before the first step", path.string()));
   H5open();
   H5PLset_loading_state(0);  // A file may ask for any filter plugin by number.
-  file_ = open_file(path, H5F_ACC_RDONLY);
-  const std::string first_error = file_ ? std::string() : last_error();
+  std::string reason;
+  file_ = open_file(path, H5F_ACC_RDONLY, reason);
+  if (file_) return;
   // A run that is being written, or whose trainer died, opens for concurrent reading only. Other files must not be
   // opened that way: HDF5 would then read zeros where a file was cut off.
-  const Superblock superblock = file_ ? Superblock{} : read_superblock(path);
-  if (superblock.written_concurrently && superblock.end > bytes_)
+  const Superblock superblock = read_superblock(path);
+  if (superblock.end > bytes_)
     throw FormatError(fmt::format("{}: is truncated: {} bytes of {} are there", path.string(), bytes_, superblock.end));
-  if (superblock.written_concurrently) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
-  if (!file_) {
-    H5Eclear2(H5E_DEFAULT);
-    if (H5Fis_hdf5(path.c_str()) <= 0) {
-      H5Eclear2(H5E_DEFAULT);
-      throw FormatError(fmt::format("{}: is not a run file (no HDF5 file at all, or cut off at the start)", path.string()));
-    }
-    throw FormatError(fmt::format("{}: cannot be opened, it may be truncated: {}", path.string(), first_error));
-  }
+  if (superblock.written_concurrently) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, reason);
+  if (file_) return;
+  const bool is_hdf5 = H5Fis_hdf5(path.c_str()) > 0;
+  H5Eclear2(H5E_DEFAULT);
+  if (!is_hdf5)
+    throw FormatError(fmt::format("{}: is not a run file (no HDF5 file at all, or cut off at the start)", path.string()));
+  throw FormatError(fmt::format("{}: cannot be opened: {}", path.string(), reason));
 }
 
 bool CheckedFile::has_object(const std::string& object) const {

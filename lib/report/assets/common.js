@@ -16,7 +16,11 @@ const element = (tag, className, text) => {
   return made;
 };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-const show = (value) => value === null || Number.isNaN(value) ? "none" : String(Number(value.toPrecision(4)));
+const show = (value) => {
+  if (value === null || Number.isNaN(value)) return "none";
+  const rounded = Number(value.toPrecision(4));
+  return Math.abs(rounded) >= 1e6 && Number.isFinite(rounded) ? rounded.toExponential() : String(rounded);
+};
 const leftMargin = (width) => width > 640 ? 170 : 64;
 
 function scaleColour(share) {
