@@ -31,6 +31,9 @@ bool counts_channels(std::string_view op) {
   return false;
 }
 
+/// Rollouts whose author forgot NoGradGuard run thousands of forward passes in one step: beyond this, they leave no trace.
+constexpr std::size_t kMostCalls = 20'000;
+
 /// Products that a bias is added to by an operator of its own: linear layers with inputs of three dimensions.
 bool lacks_bias(std::string_view op) { return op == "matmul" || op == "mm" || op == "bmm" || op == "linear"; }
 
@@ -91,7 +94,7 @@ void StepCapture::follow(const at::Tensor& tensor, int call) {
 
 std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, const std::vector<at::Tensor>& inputs) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (finished_) return std::nullopt;
+  if (finished_ || calls_.size() >= kMostCalls) return std::nullopt;
   Claim claim;
   const at::Tensor* data = nullptr;
   const at::Tensor* weight = nullptr;

@@ -34,7 +34,8 @@ class UnnormalizedInput final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     if (input_.steps() == 0) first_step_ = record.step;
     input_.observe(run, record);
-    if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
+    // The rate that the harm was done with; a later decay has no part in it.
+    if (const double rate = record.at(Quantity::kLearningRate); !rate_ && std::isfinite(rate)) rate_ = rate;
     if (input_.steps() == 0) return;
     last_step_ = record.step;
     suspicious_ = !exempt() && look().symptom != Symptom::kNone;
