@@ -33,6 +33,10 @@ void Messenger::finding(const Finding& finding, const std::filesystem::path& fil
                    subject.empty() ? "" : " in ", subject, finding.message, file.string()));
 }
 
+void Messenger::callback_dropped() {
+  if (messages_ != Messages::kNone) line("the on_finding callback threw; it is not called again, recording goes on");
+}
+
 void Messenger::failure(const std::string& error) {
   if (messages_ != Messages::kNone)
     line(fmt::format("recording has stopped, the training goes on: {}", error));

@@ -298,7 +298,7 @@ class Monitor::Impl {
         callback_(finding);
       } catch (...) {
         callback_ = nullptr;
-        messenger_.failure("the on_finding callback threw; it is not called again");
+        messenger_.callback_dropped();
       }
     }
   }
