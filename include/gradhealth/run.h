@@ -30,6 +30,11 @@ enum class Quantity : std::uint8_t {
   kStepTime,
   kLearningRate,
   kBatchSize,
+  kGradientStage,
+  kClipThreshold,
+  kClipFactor,
+  kNonlinearityCoefficient,
+  kCurvature,
   kNamedValue,
   kGradientNorm,
   kGradientMax,
@@ -49,6 +54,11 @@ enum class Quantity : std::uint8_t {
   kActivationGradientNonfinite,
   kBackwardGain,
   kCumulativeGrowth,
+  kActivationSampledFraction,
+  kJacobianNorm,
+  kGradientScaleCoefficient,
+  kJacobianZScore,
+  kSpectralNorm,
   kInputMean,
   kInputStd,
   kInputMin,
@@ -56,7 +66,7 @@ enum class Quantity : std::uint8_t {
   kInputNonfinite,
   kInputIntegerFraction,
 };
-inline constexpr std::size_t kQuantityCount = 31;
+inline constexpr std::size_t kQuantityCount = 41;
 
 /// How a quantity is stored.
 enum class Precision : std::uint8_t { kFloat32, kFloat64 };
