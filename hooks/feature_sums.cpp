@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "hooks/reading.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -114,28 +116,35 @@ FeatureSums& FeatureSums::operator+=(const FeatureSums& other) {
   return *this;
 }
 
-InputSums input_sums(const at::Tensor& input, Units units, std::string kind) {
+InputSums describe_input(const at::Tensor& input, Units units, std::string kind) {
   InputSums sums;
   sums.kind = std::move(kind);
   sums.shape = shape_text(input);
   sums.dtype = dtype_text(input);
   sums.samples = input.size(0);
-  if (!readable(input) || input.layout() != at::kStrided || input.numel() == 0) return sums;
-  // Inputs in double are rounded: what is missing to normalise them shows in float as well.
-  const at::Tensor values = input.to(at::kFloat).contiguous();
-  sums.values_per_sample = values.numel() / sums.samples;
-  const bool channels = units == Units::kChannels && values.dim() >= 3;
-  const std::int64_t columns = channels ? values.size(1) : values.size(-1);
+  if (reading_of(input) == Reading::kNever || input.layout() != at::kStrided || input.numel() == 0) return sums;
+  sums.values_per_sample = input.numel() / sums.samples;
+  const bool channels = units == Units::kChannels && input.dim() >= 3;
+  const std::int64_t columns = channels ? input.size(1) : input.size(-1);
   const bool one_by_one = columns <= kMostFeatures;
   sums.feature_word = !one_by_one ? "all" : channels ? "channel" : "feature";
   const std::int64_t features = one_by_one ? columns : 1;
-  const std::int64_t rows = channels ? sums.samples : values.numel() / columns;
   sums.features = FeatureSums(static_cast<std::size_t>(features));
-  const std::int64_t positions = values.numel() / rows / features;
-  if (positions == 1)
-    add_columns(values.data_ptr<float>(), rows, features, sums.features);
+  sums.whole.rows = channels ? sums.samples : input.numel() / columns;
+  sums.whole.positions = input.numel() / sums.whole.rows / features;
+  return sums;
+}
+
+InputSums input_sums(const at::Tensor& input, Units units, std::string kind) {
+  InputSums sums = describe_input(input, units, std::move(kind));
+  if (sums.whole.rows == 0) return sums;
+  // Inputs in double are rounded: what is missing to normalise them shows in float as well.
+  const at::Tensor values = input.to(at::kFloat).contiguous();
+  const auto features = static_cast<std::int64_t>(sums.features.size());
+  if (sums.whole.positions == 1)
+    add_columns(values.data_ptr<float>(), sums.whole.rows, features, sums.features);
   else
-    add_planes(values.data_ptr<float>(), rows, features, positions, sums.features);
+    add_planes(values.data_ptr<float>(), sums.whole.rows, features, sums.whole.positions, sums.features);
   const auto& nonfinite = sums.features.nonfinite;
   if (std::any_of(nonfinite.begin(), nonfinite.end(), [](std::int64_t n) { return n > 0; }))
     find_bad_sample(values, sums);

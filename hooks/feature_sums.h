@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hooks/readback.h"
 #include "hooks/tensor_sums.h"
 
 namespace gradhealth::hooks {
@@ -26,6 +27,15 @@ struct FeatureSums {
   FeatureSums& operator+=(const FeatureSums& other);
 };
 
+/// A block of an input seen as [rows × features × positions]; rows are samples where positions are counted.
+struct FeatureBlock {
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  std::int64_t position = 0;
+  std::int64_t positions = 0;
+  ReadbackSlot late;
+};
+
 /// What entered the first parametric operator in one forward pass.
 struct InputSums {
   std::string kind;   ///< The operator.
@@ -37,10 +47,15 @@ struct InputSums {
   FeatureSums features;
   std::int64_t bad_sample = -1;   ///< First sample with a non-finite value, and …
   std::int64_t bad_feature = -1;  ///< … the position of that value in the sample, counted over all its values.
+  FeatureBlock whole;             ///< No rows if there are no features.
+  std::vector<FeatureBlock> late;  ///< Of an input that is read later (device_sums.h).
 };
 
 /// Beyond this many features they are summed as one.
 inline constexpr std::int64_t kMostFeatures = 1024;
+
+/// What is known of an input without reading it.
+InputSums describe_input(const at::Tensor& input, Units units, std::string kind);
 
 /// @param input of at least one dimension, the first one over samples. One that is not readable, such as the indices
 /// that enter an embedding, has no features.

@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "hooks/reading.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -14,6 +16,10 @@ constexpr std::int64_t kFewSteps = 20;
 constexpr double kFarOut = 20;  // Deviations; only decides what is recorded, the rules judge.
 
 }  // namespace
+
+bool is_late_loss(const at::Tensor& loss) {
+  return loss.defined() && loss.numel() == 1 && reading_of(loss) == Reading::kLater;
+}
 
 double loss_value(const at::Tensor& loss) {
   if (!loss.defined() || loss.numel() != 1) return std::numeric_limits<double>::quiet_NaN();

@@ -6,6 +6,9 @@
 
 namespace gradhealth::hooks {
 
+/// Whether the loss is a scalar on a device, which `loss_value` would have to wait for.
+bool is_late_loss(const at::Tensor& loss);
+
 /// The loss as a number: NaN if it is not one scalar that can be read.
 double loss_value(const at::Tensor& loss);
 

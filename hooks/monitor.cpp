@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <optional>
 #include <utility>
@@ -19,15 +20,20 @@
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/parameter_recorder.h"
+#include "hooks/reading.h"
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
+#include "hooks/step_in_flight.h"
 #include "hooks/watched_parameters.h"
 
 namespace gradhealth {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// Steps that wait for a device's numbers. A device that lags further behind has steps left out rather than waited for.
+constexpr std::size_t kMostInFlight = 16;
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -70,7 +76,7 @@ class Monitor::Impl {
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
-    if (!on_cpu()) return;
+    if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
     writer_options.if_exists = options_.if_exists;
@@ -105,7 +111,7 @@ class Monitor::Impl {
 
   void tap(const std::string& name, const at::Tensor& tensor) noexcept {
     guarded([&] {
-      if (!capture_ || !hooks::readable(tensor)) return;
+      if (!capture_ || hooks::reading_of(tensor) == hooks::Reading::kNever) return;
       const at::NoGradGuard no_grad;
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
@@ -127,7 +133,7 @@ class Monitor::Impl {
     if (writer_) {
       const WriterStatus written = writer_->status();
       status.committed_steps = written.committed_rows;
-      status.dropped_steps = written.dropped_rows;
+      status.dropped_steps = written.dropped_rows + left_out_;
       if (status.error.empty()) status.error = written.error;
       if (written.state == WriterState::kFailed && state_ == MonitorState::kRecording)
         status.state = MonitorState::kDisabled;
@@ -142,15 +148,13 @@ class Monitor::Impl {
         const at::NoGradGuard no_grad;
         const at::DisableRecordFunctionGuard no_record;
         stop_capture();
-        if (!pending_ && !named_.empty()) {
-          pending_.emplace();
-          pending_->step = steps_;
-          pending_->wall_time = seconds(Clock::now() - created_);
-        }
-        if (pending_) {
-          set_named(*pending_);
-          finish_pending(Ending::kRunEnds);
-        }
+        if (!last_is_open() && !named_.empty()) add_step(seconds(Clock::now() - created_));
+        if (last_is_open()) set_named(in_flight_.back().row);
+        read_update(Ending::kRunEnds);
+        deliver(Waiting::kUntilReady);
+        if (left_out_ > 0)
+          writer_->append(Event{steps_, "monitor", "",
+                                fmt::format("{} steps were not recorded: the device was too far behind", left_out_)});
       });
     }
     stop_capture();
@@ -161,6 +165,7 @@ class Monitor::Impl {
 
  private:
   enum class Ending { kNextStep, kRunEnds };
+  enum class Waiting { kNone, kUntilReady };
 
   template <typename Body>
   void guarded(Body&& body) noexcept {
@@ -179,7 +184,7 @@ class Monitor::Impl {
     try {
       state_ = MonitorState::kDisabled;
       stop_capture();
-      pending_.reset();
+      in_flight_.clear();
       error_ = error;
       messenger_.failure(error);
       if (writer_) writer_->append(Event{steps_, "monitor", "", "recording stopped: " + error});
@@ -187,14 +192,17 @@ class Monitor::Impl {
     }
   }
 
-  bool on_cpu() {
+  bool on_known_devices() {
     const std::string foreign = parameter_recorder_->foreign_device();
-    if (!foreign.empty()) disable(foreign + ", and this version records models on the CPU only");
+    if (!foreign.empty()) disable(foreign + ", and this version records models on the CPU and on CUDA devices only");
     return foreign.empty();
   }
 
   void begin_step(std::int64_t step) {
+    leaves_out_ = false;
     if (!schedule_.records(step)) return;
+    leaves_out_ = in_flight_.size() >= kMostInFlight;
+    if (leaves_out_) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
     hooks::observe(capture_);
   }
@@ -213,44 +221,67 @@ class Monitor::Impl {
     const at::DisableRecordFunctionGuard no_record;
     const std::shared_ptr<hooks::StepCapture> capture = std::move(capture_);
     capture_.reset();
-    if (pending_) finish_pending(Ending::kNextStep);
-    const double value = hooks::loss_value(loss);
-    const bool has_loss = loss.defined() && loss.numel() == 1;
+    left_out_ += leaves_out_;
+    read_update(Ending::kNextStep);
+    deliver(Waiting::kNone);
+    const bool late_loss = hooks::is_late_loss(loss);
+    const double value = late_loss ? 0 : hooks::loss_value(loss);
+    const bool has_loss = !late_loss && loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
     if (!capture) suspicious |= !parameter_recorder_->gradient_sample_is_finite();
     if (suspicious) schedule_.suspect(steps_);
-    if (!capture && !suspicious && named_.empty()) return begin_step(steps_ + 1);
+    const bool recorded = capture || suspicious;
+    const bool watched =
+        !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && in_flight_.size() < kMostInFlight;
+    if (!recorded && !watched && named_.empty()) return begin_step(steps_ + 1);
 
-    StepRecord row = std::move(spare_);
-    row.clear();
-    row.step = steps_;
-    row.wall_time = seconds(start - created_);
-    if (has_loss) {
-      row.set(Quantity::kLoss, value);
-      row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
-    }
+    hooks::StepInFlight& step = add_step(seconds(start - created_));
+    if (capture) step.readback = capture->readback();
+    if (watched && named_.empty()) step.purpose = hooks::StepInFlight::Purpose::kWatch;
+    if (has_loss) set_loss(value, step.row);
+    if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
     step_seconds_ = seconds(start - last_return_);
     if (capture) {
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
-      activation_recorder_.record(capture->finish(), run_, row);
+      step.calls = capture->finish();
       first_module_ = capture->first_module();
       capture_seconds_ = capture->own_seconds();
       own_seconds_ += capture_seconds_;
       step_seconds_ -= capture_seconds_;
     }
-    if (capture || suspicious) {
-      if (!on_cpu()) return;
-      parameter_recorder_->record(row);
+    if (recorded) {
+      if (!on_known_devices()) return;
+      parameter_recorder_->read(step.parameters, *step.readback);
+      step.has_parameters = true;
+    } else if (watched) {
+      step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
     }
-    row.set(Quantity::kStepTime, step_seconds_);
+    step.readback->start();
+    step.row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
-      if (const std::optional<double> rate = hooks::learning_rate(*optimizer_)) row.set(Quantity::kLearningRate, *rate);
-    set_named(row);
-    pending_ = std::move(row);
-    update_expected_ = capture || suspicious;
+      if (const std::optional<double> rate = hooks::learning_rate(*optimizer_))
+        step.row.set(Quantity::kLearningRate, *rate);
+    set_named(step.row);
     weigh_ = capture != nullptr;
+    deliver(Waiting::kNone);
     begin_step(steps_ + 1);
+  }
+
+  hooks::StepInFlight& add_step(double wall_time) {
+    hooks::StepInFlight& step = in_flight_.emplace_back(std::move(spare_));
+    step.row.step = steps_;
+    step.row.wall_time = wall_time;
+    step.readback = std::make_shared<hooks::Readback>();
+    return step;
+  }
+
+  /// Whether the last step is recorded and its update has not been read yet.
+  bool last_is_open() const { return !in_flight_.empty() && !in_flight_.back().update_readback; }
+
+  static void set_loss(double value, StepRecord& row) {
+    row.set(Quantity::kLoss, value);
+    row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
   }
 
   void set_named(StepRecord& row) {
@@ -264,18 +295,67 @@ class Monitor::Impl {
     named_.clear();
   }
 
-  /// Adds the effect of the update to the last row, judges it and hands it to the file.
-  void finish_pending(Ending ending) {
-    StepRecord row = std::move(*pending_);
-    pending_.reset();
-    if (update_expected_) {
-      parameter_recorder_->record_update(row);
+  /// Reads what the update has done to the weights of the last step.
+  void read_update(Ending ending) {
+    if (!last_is_open()) return;
+    hooks::StepInFlight& step = in_flight_.back();
+    step.update_readback = std::make_shared<hooks::Readback>();
+    step.run_ended_before_update = ending == Ending::kRunEnds;
+    if (step.has_parameters) parameter_recorder_->read_update(step.parameters, *step.update_readback);
+    step.update_readback->start();
+  }
+
+  /// Hands on, in order, the steps whose numbers have arrived.
+  void deliver(Waiting waiting) {
+    while (!in_flight_.empty()) {
+      hooks::StepInFlight& step = in_flight_.front();
+      if (!step.values_recorded) {
+        if (!arrived(*step.readback, waiting)) return;
+        record_values(step);
+      }
+      if (!step.update_readback || !arrived(*step.update_readback, waiting)) return;
+      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
+      spare_ = std::move(step);
+      spare_.clear();
+      in_flight_.pop_front();
+    }
+  }
+
+  static bool arrived(hooks::Readback& readback, Waiting waiting) {
+    if (waiting == Waiting::kUntilReady) readback.wait();
+    return readback.ready();
+  }
+
+  void record_values(hooks::StepInFlight& step) {
+    step.values_recorded = true;
+    const hooks::Readback& readback = *step.readback;
+    bool suspicious = false;
+    if (step.late_loss.filled()) {
+      const double value = readback.values(step.late_loss).front();
+      set_loss(value, step.row);
+      suspicious = loss_watch_.suspicious(value);
+    }
+    if (step.late_gradient_sample.filled())
+      suspicious |= !std::isfinite(readback.values(step.late_gradient_sample).front());
+    if (suspicious) {
+      schedule_.suspect(steps_);
+      step.purpose = hooks::StepInFlight::Purpose::kRecord;
+    }
+    hooks::complete(step.calls, readback);
+    activation_recorder_.record(std::move(step.calls), run_, step.row);
+    if (step.has_parameters) parameter_recorder_->record(step.parameters, readback, step.row);
+  }
+
+  /// Adds the effect of the update, judges the row and hands it to the file.
+  void finish(hooks::StepInFlight& step) {
+    StepRecord& row = step.row;
+    if (step.has_parameters) {
+      parameter_recorder_->record_update(step.parameters, *step.update_readback, row);
       // A trainer that ends between step() and its update leaves weights that did not change: that says nothing.
       const std::vector<double>& ratios = row.values(Quantity::kUpdateRatio);
-      if (ending == Ending::kRunEnds && std::all_of(ratios.begin(), ratios.end(), [](double r) { return !(r > 0); }))
+      if (step.run_ended_before_update && std::all_of(ratios.begin(), ratios.end(), [](double r) { return !(r > 0); }))
         row.assign(Quantity::kUpdateRatio, static_cast<const float*>(nullptr), 0);
     }
-    update_expected_ = false;
     diagnoser_->observe(run_, row);
     report_findings(row);
     writer_->append(run_, row);
@@ -284,7 +364,6 @@ class Monitor::Impl {
     if (schedule_.observe_bytes(bytes_)) note_schedule(row.step, "the file approaches its size limit");
     if (const WriterStatus written = writer_->status(); written.state == WriterState::kFailed)
       throw IoError(written.error);
-    spare_ = std::move(row);
   }
 
   void report_findings(StepRecord& row) {
@@ -330,8 +409,8 @@ class Monitor::Impl {
   std::optional<RunWriter> writer_;
   std::function<void(const Finding&)> callback_;
   std::shared_ptr<hooks::StepCapture> capture_;  ///< Of the step in progress, if it is recorded.
-  std::optional<StepRecord> pending_;            ///< The last step, until its update can be measured.
-  StepRecord spare_;
+  std::deque<hooks::StepInFlight> in_flight_;    ///< In order; the last one's update comes after its step().
+  hooks::StepInFlight spare_;
   std::map<std::string, double> named_;
   std::filesystem::path path_;
   std::string error_;
@@ -340,12 +419,13 @@ class Monitor::Impl {
   Clock::time_point last_return_;
   std::int64_t steps_ = 0;
   std::int64_t recorded_steps_ = 0;
+  std::int64_t left_out_ = 0;  ///< Steps that a device was too far behind for.
   std::size_t bytes_ = 0;
   double own_seconds_ = 0;
   double step_seconds_ = 0;
   double capture_seconds_ = 0;
-  bool update_expected_ = false;
   bool weigh_ = false;
+  bool leaves_out_ = false;  ///< The step in progress would have been recorded.
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)

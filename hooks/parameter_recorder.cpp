@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "hooks/reading.h"
 #include "hooks/tensor_sums.h"
 
 namespace gradhealth::hooks {
@@ -14,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kRuns = 32;
 constexpr std::int64_t kRunLength = 32;
+constexpr std::int64_t kSampled = kRuns * kRunLength;
 constexpr std::int64_t kVitalSignElements = 1024;
 
 std::string kind_of(const WatchedParameter& parameter) {
@@ -22,11 +25,36 @@ std::string kind_of(const WatchedParameter& parameter) {
   return name.find("bias") != std::string_view::npos ? "bias" : "scale";
 }
 
+/// Compares a sample with the same elements as they were.
+class Change {
+ public:
+  void add(double now, double then) {
+    const double difference = now - then;
+    // Two NaN are the same value that did not change, and no number.
+    same_ &= now == then || (std::isnan(now) && std::isnan(then));
+    change_ += difference * difference;
+    before_ += then * then;
+  }
+  double ratio() const { return same_ ? 0.0 : std::sqrt(change_ / before_); }
+
+ private:
+  double change_ = 0;
+  double before_ = 0;
+  bool same_ = true;
+};
+
+void set_update_ratio(double ratio, std::size_t parameter, StepRecord& row) {
+  // Infinite for a parameter that was all zero, NaN for one that holds NaN: no ratio either way.
+  if (std::isfinite(ratio)) row.set(Quantity::kUpdateRatio, parameter, ratio);
+}
+
+bool differ(const ElementSums& a, const ElementSums& b) { return a.sum != b.sum || a.sum_squares != b.sum_squares; }
+
 /// Calls `visit(value, index)` for the sampled elements.
 template <typename T, typename Visit>
 void visit_sample(const T* data, std::int64_t count, Visit&& visit) {
   std::size_t index = 0;
-  if (count <= kRuns * kRunLength) {
+  if (count <= kSampled) {
     for (std::int64_t i = 0; i < count; ++i) visit(static_cast<double>(data[i]), index++);
     return;
   }
@@ -56,70 +84,126 @@ void ElementSample::take(const at::Tensor& parameter) {
 }
 
 double ElementSample::change_ratio(const at::Tensor& parameter) const {
-  double change = 0;
-  double before = 0;
-  bool same = true;
+  Change change;
   visit_sample(parameter, [&](double value, std::size_t i) {
-    if (i >= values_.size()) return;
-    const double difference = value - values_[i];
-    // Two NaN are the same value that did not change, and no number.
-    same &= value == values_[i] || (std::isnan(value) && std::isnan(values_[i]));
-    change += difference * difference;
-    before += values_[i] * values_[i];
+    if (i < values_.size()) change.add(value, values_[i]);
   });
-  return same ? 0.0 : std::sqrt(change / before);
+  return change.ratio();
 }
 
-ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run)
-    : parameters_(parameters), seen_(parameters.all().size()) {
+double ElementSample::change_ratio(const std::vector<double>& now) const {
+  Change change;
+  for (std::size_t i = 0; i < std::min(now.size(), values_.size()); ++i) change.add(now[i], values_[i]);
+  return change.ratio();
+}
+
+ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
   for (const WatchedParameter& parameter : parameters.all())
     run.of(Axis::kParameter)
         .push_back({parameter.name, parameter.module, kind_of(parameter), shape_text(parameter.tensor),
                     dtype_text(parameter.tensor), parameter.tensor.numel()});
 }
 
-void ParameterRecorder::record(StepRecord& row) {
+void ParameterRecorder::read(ParameterReadings& readings, Readback& readback) {
+  readings.all.resize(parameters_.all().size());
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    ParameterReadings::One& one = readings.all[i];
+    one.gradient.reset();
+    one.late_gradient.reset();
+    one.weight.reset();
+    one.update_ratio.reset();
+    one.before.reset();
+    one.after.reset();
+    one.sample.clear();
+    const at::Tensor& weight = parameters_.all()[i].tensor;
+    const at::Tensor& gradient = weight.grad();
+    const Reading gradient_reading = reading_of(gradient);
+    if (gradient_reading == Reading::kNow) one.gradient = tensor_sums(gradient);
+    if (gradient_reading == Reading::kLater) one.late_gradient = late_sums(gradient, Detail::kAll, readback);
+    const Reading weight_reading = reading_of(weight);
+    if (weight_reading == Reading::kLater) one.before = read_late(weight, readback);
+    if (weight_reading != Reading::kNow) continue;
+    one.weight = tensor_sums(weight);
+    one.sample.take(weight);
+  }
+}
+
+void ParameterRecorder::record(ParameterReadings& readings, const Readback& readback, StepRecord& row) const {
   double squares = 0;
   bool any_gradient = false;
-  for (std::size_t i = 0; i < seen_.size(); ++i) {
-    const at::Tensor& weight = parameters_.all()[i].tensor;
-    if (const at::Tensor& gradient = weight.grad(); readable(gradient)) {
-      const ElementSums sums = tensor_sums(gradient);
-      row.set(Quantity::kGradientNorm, i, sums.norm());
-      row.set(Quantity::kGradientMax, i, sums.max_abs);
-      row.set(Quantity::kGradientNonfinite, i, static_cast<double>(sums.nonfinite));
-      row.set(Quantity::kGradientZeros, i, static_cast<double>(sums.zeros));
-      squares += sums.sum_squares;
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    ParameterReadings::One& one = readings.all[i];
+    if (one.late_gradient) one.gradient = sums_of(*one.late_gradient, readback);
+    if (one.before) {
+      one.weight = sums_of(one.before->sums, readback);
+      one.sample.take(readback.values(one.before->sample));
+    }
+    if (one.gradient) {
+      row.set(Quantity::kGradientNorm, i, one.gradient->norm());
+      row.set(Quantity::kGradientMax, i, one.gradient->max_abs);
+      row.set(Quantity::kGradientNonfinite, i, static_cast<double>(one.gradient->nonfinite));
+      row.set(Quantity::kGradientZeros, i, static_cast<double>(one.gradient->zeros));
+      squares += one.gradient->sum_squares;
       any_gradient = true;
     }
-    if (!readable(weight)) continue;
-    const ElementSums sums = tensor_sums(weight);
-    row.set(Quantity::kWeightNorm, i, sums.norm());
-    row.set(Quantity::kWeightNonfinite, i, static_cast<double>(sums.nonfinite));
-    seen_[i].sum = sums.sum;
-    seen_[i].sum_squares = sums.sum_squares;
-    seen_[i].sample.take(weight);
+    if (!one.weight) continue;
+    row.set(Quantity::kWeightNorm, i, one.weight->norm());
+    row.set(Quantity::kWeightNonfinite, i, static_cast<double>(one.weight->nonfinite));
   }
   if (any_gradient) row.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
 }
 
-void ParameterRecorder::record_update(StepRecord& row) const {
-  for (std::size_t i = 0; i < seen_.size(); ++i) {
-    if (!seen_[i].sample.taken()) continue;
+void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readback) {
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    ParameterReadings::One& one = readings.all[i];
     const at::Tensor& weight = parameters_.all()[i].tensor;
-    const double ratio = seen_[i].sample.change_ratio(weight);
-    if (ratio == 0 && weight.numel() > kRuns * kRunLength) {
-      // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
-      const ElementSums now = tensor_sums(weight);
-      if (now.sum != seen_[i].sum || now.sum_squares != seen_[i].sum_squares) continue;
-    }
-    // Infinite for a parameter that was all zero, NaN for one that holds NaN: no ratio either way.
-    if (std::isfinite(ratio)) row.set(Quantity::kUpdateRatio, i, ratio);
+    const Reading reading = reading_of(weight);
+    if (one.before && reading == Reading::kLater) one.after = read_late(weight, readback);
+    if (one.before || reading != Reading::kNow || !one.sample.taken()) continue;
+    one.update_ratio = one.sample.change_ratio(weight);
+    // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
+    if (*one.update_ratio == 0 && weight.numel() > kSampled && differ(tensor_sums(weight), *one.weight))
+      one.update_ratio.reset();
   }
 }
 
+void ParameterRecorder::record_update(const ParameterReadings& readings, const Readback& readback,
+                                      StepRecord& row) const {
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    const ParameterReadings::One& one = readings.all[i];
+    if (one.update_ratio) set_update_ratio(*one.update_ratio, i, row);
+    if (!one.after || !one.sample.taken()) continue;
+    const std::vector<double> now = readback.values(one.after->sample);
+    if (now.empty()) continue;
+    const double ratio = one.sample.change_ratio(now);
+    if (ratio == 0 && one.after->sums.count > kSampled && differ(sums_of(one.after->sums, readback), *one.weight))
+      continue;
+    set_update_ratio(ratio, i, row);
+  }
+}
+
+ParameterReadings::Late ParameterRecorder::read_late(const at::Tensor& weight, Readback& readback) {
+  ParameterReadings::Late late;
+  late.sums = late_sums(weight, Detail::kSums, readback);
+  if (weight.numel() == 0 || !weight.is_non_overlapping_and_dense()) return late;
+  const at::Tensor line = weight.detach().as_strided({weight.numel()}, {1});
+  late.sample = late_values(weight.numel() > kSampled ? line.index_select(0, places(weight)) : line, readback);
+  return late;
+}
+
+const at::Tensor& ParameterRecorder::places(const at::Tensor& weight) {
+  // By stream, too: what one stream computes another must not use unasked.
+  const c10::Stream stream = current_stream(weight.device());
+  at::Tensor& places = places_[{weight.numel(), stream.device_type(), stream.device_index(), stream.id()}];
+  if (places.defined()) return places;
+  const auto options = at::TensorOptions().dtype(at::kLong).device(weight.device());
+  const at::Tensor begins = at::floor_divide(at::arange(kRuns, options) * (weight.numel() - kRunLength), kRuns - 1);
+  places = (begins.unsqueeze(1) + at::arange(kRunLength, options)).reshape({-1});
+  return places;
+}
+
 bool ParameterRecorder::gradient_sample_is_finite() {
-  next_sampled_ = (next_sampled_ + 1) % seen_.size();
+  next_sampled_ = (next_sampled_ + 1) % parameters_.all().size();
   const at::Tensor& gradient = parameters_.all()[next_sampled_].tensor.grad();
   if (!readable(gradient) || gradient.layout() != at::kStrided || gradient.scalar_type() != at::kFloat ||
       !gradient.is_non_overlapping_and_dense())
@@ -127,9 +211,21 @@ bool ParameterRecorder::gradient_sample_is_finite() {
   return element_sums(gradient.data_ptr<float>(), std::min(gradient.numel(), kVitalSignElements)).nonfinite == 0;
 }
 
+bool ParameterRecorder::gradient_sample_is_late() const {
+  return reading_of(parameters_.all()[next_sampled_].tensor.grad()) == Reading::kLater;
+}
+
+ReadbackSlot ParameterRecorder::late_gradient_sample(Readback& readback) const {
+  const at::Tensor& gradient = parameters_.all()[next_sampled_].tensor.grad();
+  if (reading_of(gradient) != Reading::kLater || gradient.numel() == 0 || !gradient.is_non_overlapping_and_dense())
+    return {};
+  const at::Tensor sample = gradient.detach().as_strided({std::min(gradient.numel(), kVitalSignElements)}, {1});
+  return late_values(at::linalg_vector_norm(sample, std::numeric_limits<double>::infinity()), readback);
+}
+
 std::string ParameterRecorder::foreign_device() const {
   for (const WatchedParameter& parameter : parameters_.all())
-    if (!parameter.tensor.device().is_cpu())
+    if (!is_known(parameter.tensor.device()))
       return fmt::format("{} is on {}", parameter.name, parameter.tensor.device().str());
   return {};
 }

@@ -10,6 +10,8 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "hooks/reading.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -71,6 +73,15 @@ class GradientHook : public torch::autograd::FunctionPreHook {
 
 }  // namespace
 
+void complete(std::vector<ActivationCall>& calls, const Readback& readback) {
+  for (ActivationCall& call : calls) {
+    complete(call.values, readback);
+    if (call.input) complete(*call.input, readback);
+    for (const LateSums& late : call.late_gradients) call.gradient += sums_of(late, readback);
+    call.late_gradients.clear();
+  }
+}
+
 StepCapture::StepCapture(std::shared_ptr<const StorageTable> table,
                          std::shared_ptr<const std::vector<std::string>> modules, std::string first_module)
     : table_(std::move(table)), modules_(std::move(modules)), first_module_(std::move(first_module)) {}
@@ -127,8 +138,11 @@ std::optional<StepCapture::Claim> StepCapture::begin(const std::string& op, cons
   if (first_module_.empty()) first_module_ = module;
   claim.adds_bias = op == "add" && weight->dim() <= 1 && claim.parent >= 0 &&
                     lacks_bias(calls_[static_cast<std::size_t>(claim.parent)].op);
-  if (module == first_module_ && !claim.adds_bias)
-    claim.input = input_sums(*data, counts_channels(op) ? Units::kChannels : Units::kLastDimension, op);
+  if (module == first_module_ && !claim.adds_bias) {
+    const Units units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
+    claim.input = reading_of(*data) == Reading::kLater ? late_input_sums(*data, units, op, *readback_)
+                                                       : input_sums(*data, units, op);
+  }
   return claim;
 }
 
@@ -142,7 +156,7 @@ void StepCapture::end(const std::string& op, Claim&& claim, const at::Tensor& ou
     return;
   }
   const bool layer = claim.kind == Claim::Kind::kLayer;
-  if ((!layer && !is_activation(op)) || !readable(output)) {
+  if ((!layer && !is_activation(op)) || reading_of(output) == Reading::kNever) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (claim.parent >= 0) follow(output, claim.parent);
     return;
@@ -174,7 +188,7 @@ void StepCapture::end(const std::string& op, Claim&& claim, const at::Tensor& ou
     }
     call.pass = pass_;
   }
-  call.values = activation_sums(output, call.units);
+  call.values = read(output, call.units);
   add_call(std::move(call), output);
 }
 
@@ -184,12 +198,17 @@ void StepCapture::tap(const std::string& name, const at::Tensor& tensor) {
   call.op = "tap";
   call.shape = shape_text(tensor);
   call.dtype = dtype_text(tensor);
-  call.values = activation_sums(tensor.dim() > 0 ? tensor : tensor.reshape({1}), call.units);
+  call.values = read(tensor.dim() > 0 ? tensor : tensor.reshape({1}), call.units);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     call.pass = pass_;
   }
   add_call(std::move(call), tensor);
+}
+
+ActivationSums StepCapture::read(const at::Tensor& tensor, Units units) {
+  return reading_of(tensor) == Reading::kLater ? late_activation_sums(tensor, units, *readback_)
+                                               : activation_sums(tensor, units);
 }
 
 int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
@@ -208,15 +227,18 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
 }
 
 void StepCapture::add_gradient(int call, const at::Tensor& gradient) {
+  const Reading reading = reading_of(gradient);
   ElementSums sums;
-  const bool defined = readable(gradient);
-  if (defined) sums = tensor_sums(gradient);
+  LateSums late;
+  if (reading == Reading::kNow) sums = tensor_sums(gradient);
+  if (reading == Reading::kLater) late = late_sums(gradient, Detail::kSums, *readback_);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_) return;
   ActivationCall& entry = calls_[static_cast<std::size_t>(call)];
   backward_since_layer_ = true;
-  entry.gradient_seen |= defined;
+  entry.gradient_seen |= reading != Reading::kNever;
   entry.gradient += sums;
+  if (reading == Reading::kLater) entry.late_gradients.push_back(late);
 }
 
 void StepCapture::fail(const std::string& error) noexcept {

@@ -11,6 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hooks/device_sums.h"
 #include "hooks/feature_sums.h"
 #include "hooks/tensor_sums.h"
 #include "hooks/watched_parameters.h"
@@ -33,7 +34,11 @@ struct ActivationCall {
   ActivationSums values;
   ElementSums gradient;
   std::optional<InputSums> input;  ///< Only for the first layer of the model.
+  std::vector<LateSums> late_gradients;  ///< On a device; not yet in `gradient`.
 };
+
+/// Adds to the calls what a readback has brought of them.
+void complete(std::vector<ActivationCall>& calls, const Readback& readback);
 
 /// What the operators of one recorded step have shown. Filled from the threads that run the model; `finish` ends it.
 class StepCapture : public std::enable_shared_from_this<StepCapture> {
@@ -62,6 +67,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   /// The calls that belong to the training step: where a pass was differentiated, those that had a gradient; calls of
   /// passes without a backward are evaluation. Nothing is added afterwards.
   std::vector<ActivationCall> finish();
+  /// Will bring the numbers of activations on a device; to be started after `finish`.
+  const std::shared_ptr<Readback>& readback() const { return readback_; }
   const std::string& first_module() const { return first_module_; }
   std::string error() const;
   double own_seconds() const { return 1e-9 * static_cast<double>(own_nanoseconds_.load(std::memory_order_relaxed)); }
@@ -74,10 +81,12 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   int parameter_of(const at::Tensor& tensor);
   int call_behind(const at::Tensor& tensor);
   void follow(const at::Tensor& tensor, int call);
+  ActivationSums read(const at::Tensor& tensor, Units units);
   int add_call(ActivationCall&& call, const at::Tensor& output);
 
   std::shared_ptr<const StorageTable> table_;
   std::shared_ptr<const std::vector<std::string>> modules_;  ///< By parameter.
+  std::shared_ptr<Readback> readback_ = std::make_shared<Readback>();
   mutable std::mutex mutex_;
   std::string first_module_;
   std::string error_;

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "hooks/reading.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -52,10 +54,7 @@ void add_tensor(const at::Tensor& tensor, Units units, ActivationSums& sums) {
 
 }  // namespace
 
-bool readable(const at::Tensor& tensor) {
-  return tensor.defined() && at::isFloatingType(tensor.scalar_type()) && tensor.device().is_cpu() &&
-         (tensor.layout() == at::kStrided || tensor.layout() == at::kSparse);
-}
+bool readable(const at::Tensor& tensor) { return reading_of(tensor) == Reading::kNow; }
 
 ElementSums tensor_sums(const at::Tensor& tensor) {
   if (tensor.layout() != at::kSparse) return sums_of_memory(as_plain_memory(tensor));

@@ -7,10 +7,11 @@
 #include <ATen/core/Tensor.h>
 
 #include "hooks/element_sums.h"
+#include "hooks/readback.h"
 
 namespace gradhealth::hooks {
 
-/// Whether `tensor_sums` can read it: defined, floating point, on the CPU.
+/// Whether `tensor_sums` can read it: Reading::kNow.
 bool readable(const at::Tensor& tensor);
 
 /// Sums over all elements of a readable tensor, dense or sparse, whatever its strides. Reduced precision is widened to
@@ -27,6 +28,8 @@ struct ActivationSums {
   ElementSums elements;
   std::vector<std::uint8_t> active;  ///< By unit: 1 if any sample made it non-zero.
   std::int64_t samples = 0;          ///< Values seen of each unit; positions within one image count once.
+  ReadbackSlot late_elements;        ///< Of a tensor that is read later (device_sums.h).
+  ReadbackSlot late_units;           ///< Non-zero values by unit.
 };
 
 /// Sums of a readable tensor of at least one dimension.
