@@ -22,6 +22,7 @@
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
+#include "hooks/vital_signs.h"
 #include "hooks/watched_parameters.h"
 
 namespace gradhealth {
@@ -67,6 +68,7 @@ class Monitor::Impl {
     diagnoser_.emplace(options_.rules);
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
+    vital_signs_.emplace(*parameters_);
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
@@ -196,8 +198,11 @@ class Monitor::Impl {
   void begin_step(std::int64_t step) {
     if (!schedule_.records(step)) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
+    if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
     hooks::observe(capture_);
   }
+
+  bool exact(std::int64_t step) const { return options_.statistics == Statistics::kExact || schedule_.exact(step); }
 
   void stop_capture() noexcept {
     if (!capture_) return;
@@ -217,7 +222,7 @@ class Monitor::Impl {
     const double value = hooks::loss_value(loss);
     const bool has_loss = loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
-    if (!capture) suspicious |= !parameter_recorder_->gradient_sample_is_finite();
+    if (!capture) suspicious |= vital_signs_->suspicious();
     if (suspicious) schedule_.suspect(steps_);
     if (!capture && !suspicious && named_.empty()) return begin_step(steps_ + 1);
 
@@ -241,7 +246,9 @@ class Monitor::Impl {
     }
     if (capture || suspicious) {
       if (!on_cpu()) return;
-      parameter_recorder_->record(row);
+      parameter_recorder_->record(row, exact(steps_) ? hooks::ParameterRecorder::Weights::kWhole
+                                                     : hooks::ParameterRecorder::Weights::kSampled);
+      if (hooks::has_nonfinite(row)) schedule_.suspect(steps_);
     }
     row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
@@ -322,6 +329,7 @@ class Monitor::Impl {
   std::optional<hooks::WatchedParameters> parameters_;
   std::shared_ptr<const std::vector<std::string>> modules_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
+  std::optional<hooks::VitalSigns> vital_signs_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
   std::string first_module_;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kRuns = 32;
 constexpr std::int64_t kRunLength = 32;
-constexpr std::int64_t kVitalSignElements = 1024;
+constexpr std::int64_t kSampleSize = kRuns * kRunLength;
 
 std::string kind_of(const WatchedParameter& parameter) {
   if (parameter.tensor.dim() >= 2) return "weight";
@@ -26,7 +26,7 @@ std::string kind_of(const WatchedParameter& parameter) {
 template <typename T, typename Visit>
 void visit_sample(const T* data, std::int64_t count, Visit&& visit) {
   std::size_t index = 0;
-  if (count <= kRuns * kRunLength) {
+  if (count <= kSampleSize) {
     for (std::int64_t i = 0; i < count; ++i) visit(static_cast<double>(data[i]), index++);
     return;
   }
@@ -78,53 +78,54 @@ ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& r
                     dtype_text(parameter.tensor), parameter.tensor.numel()});
 }
 
-void ParameterRecorder::record(StepRecord& row) {
+void ParameterRecorder::record_gradients(StepRecord& row) const {
   double squares = 0;
   bool any_gradient = false;
   for (std::size_t i = 0; i < seen_.size(); ++i) {
-    const at::Tensor& weight = parameters_.all()[i].tensor;
-    if (const at::Tensor& gradient = weight.grad(); readable(gradient)) {
-      const ElementSums sums = tensor_sums(gradient);
-      row.set(Quantity::kGradientNorm, i, sums.norm());
-      row.set(Quantity::kGradientMax, i, sums.max_abs);
-      row.set(Quantity::kGradientNonfinite, i, static_cast<double>(sums.nonfinite));
-      row.set(Quantity::kGradientZeros, i, static_cast<double>(sums.zeros));
-      squares += sums.sum_squares;
-      any_gradient = true;
-    }
-    if (!readable(weight)) continue;
-    const ElementSums sums = tensor_sums(weight);
-    row.set(Quantity::kWeightNorm, i, sums.norm());
-    row.set(Quantity::kWeightNonfinite, i, static_cast<double>(sums.nonfinite));
-    seen_[i].sum = sums.sum;
-    seen_[i].sum_squares = sums.sum_squares;
-    seen_[i].sample.take(weight);
+    const at::Tensor& gradient = parameters_.all()[i].tensor.grad();
+    if (!readable(gradient)) continue;
+    const ElementSums sums = gradient_sums(gradient);
+    row.set(Quantity::kGradientNorm, i, sums.norm());
+    row.set(Quantity::kGradientMax, i, sums.max_abs);
+    row.set(Quantity::kGradientNonfinite, i, static_cast<double>(sums.nonfinite));
+    row.set(Quantity::kGradientZeros, i, static_cast<double>(sums.zeros));
+    squares += sums.sum_squares;
+    any_gradient = true;
   }
   if (any_gradient) row.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
 }
 
-void ParameterRecorder::record_update(StepRecord& row) const {
+void ParameterRecorder::record(StepRecord& row, Weights weights) {
+  record_gradients(row);
+  const double norm = row.at(Quantity::kGlobalGradientNorm);
+  // A weight becomes NaN through a gradient, or shows in one.
+  const bool whole = weights == Weights::kWhole || !std::isfinite(norm);
   for (std::size_t i = 0; i < seen_.size(); ++i) {
-    if (!seen_[i].sample.taken()) continue;
     const at::Tensor& weight = parameters_.all()[i].tensor;
-    const double ratio = seen_[i].sample.change_ratio(weight);
-    if (ratio == 0 && weight.numel() > kRuns * kRunLength) {
-      // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
-      const ElementSums now = tensor_sums(weight);
-      if (now.sum != seen_[i].sum || now.sum_squares != seen_[i].sum_squares) continue;
-    }
-    // Infinite for a parameter that was all zero, NaN for one that holds NaN: no ratio either way.
-    if (std::isfinite(ratio)) row.set(Quantity::kUpdateRatio, i, ratio);
+    if (!readable(weight)) continue;
+    const ElementSums sums = whole ? tensor_sums(weight) : sampled_sums(weight, kSampledElements);
+    const double share = sums.count > 0 ? static_cast<double>(weight.numel()) / static_cast<double>(sums.count) : 1;
+    row.set(Quantity::kWeightNorm, i, sums.norm() * std::sqrt(share));
+    row.set(Quantity::kWeightNonfinite, i, static_cast<double>(sums.nonfinite));
+    Seen& seen = seen_[i];
+    seen.sample.take(weight);
+    seen.checksum.reset();
+    if ((whole || seen.silent) && weight.numel() > kSampleSize) seen.checksum = checksum(weight);
   }
 }
 
-bool ParameterRecorder::gradient_sample_is_finite() {
-  next_sampled_ = (next_sampled_ + 1) % seen_.size();
-  const at::Tensor& gradient = parameters_.all()[next_sampled_].tensor.grad();
-  if (!readable(gradient) || gradient.layout() != at::kStrided || gradient.scalar_type() != at::kFloat ||
-      !gradient.is_non_overlapping_and_dense())
-    return true;
-  return element_sums(gradient.data_ptr<float>(), std::min(gradient.numel(), kVitalSignElements)).nonfinite == 0;
+void ParameterRecorder::record_update(StepRecord& row) {
+  for (std::size_t i = 0; i < seen_.size(); ++i) {
+    Seen& seen = seen_[i];
+    if (!seen.sample.taken()) continue;
+    const at::Tensor& weight = parameters_.all()[i].tensor;
+    const double ratio = seen.sample.change_ratio(weight);
+    seen.silent = ratio == 0;
+    // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
+    if (seen.silent && weight.numel() > kSampleSize && (!seen.checksum || checksum(weight) != seen.checksum)) continue;
+    // Infinite for a parameter that was all zero, NaN for one that holds NaN: no ratio either way.
+    if (std::isfinite(ratio)) row.set(Quantity::kUpdateRatio, i, ratio);
+  }
 }
 
 std::string ParameterRecorder::foreign_device() const {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <gradhealth/run.h>
@@ -29,25 +31,31 @@ class ParameterRecorder {
  public:
   ParameterRecorder(const WatchedParameters& parameters, Run& run);
 
+  /// How weights are read. Gradients are read whole in any case.
+  enum class Weights : std::uint8_t {
+    kWhole,
+    kSampled,  ///< kSampledElements of those that have many more, whole if one of the step's gradients is not finite.
+  };
+
   /// Gradient and weight quantities, in one pass over each tensor; remembers weights to tell the update.
-  void record(StepRecord& row);
+  void record(StepRecord& row, Weights weights);
   /// The effect of the update that followed the last `record`, from the weights as they are now.
-  void record_update(StepRecord& row) const;
-  /// Whether a few elements of one gradient, a different parameter at each call, are all finite.
-  bool gradient_sample_is_finite();
+  void record_update(StepRecord& row);
   /// Name and device of the first parameter that is not on the CPU; empty if all are.
   std::string foreign_device() const;
 
  private:
   struct Seen {
     ElementSample sample;
-    double sum = 0;
-    double sum_squares = 0;
+    std::optional<std::uint64_t> checksum;
+    bool silent = false;  ///< The sample of the latest update showed no change.
   };
+
+  void record_gradients(StepRecord& row) const;
+
 
   const WatchedParameters& parameters_;
   std::vector<Seen> seen_;
-  std::size_t next_sampled_ = 0;
 };
 
 }  // namespace gradhealth::hooks

@@ -174,7 +174,7 @@ void StepCapture::end(const std::string& op, Claim&& claim, const at::Tensor& ou
     }
     call.pass = pass_;
   }
-  call.values = activation_sums(output, call.units);
+  call.values = activation_sums(output, call.units, sampling_);
   add_call(std::move(call), output);
 }
 
@@ -184,7 +184,7 @@ void StepCapture::tap(const std::string& name, const at::Tensor& tensor) {
   call.op = "tap";
   call.shape = shape_text(tensor);
   call.dtype = dtype_text(tensor);
-  call.values = activation_sums(tensor.dim() > 0 ? tensor : tensor.reshape({1}), call.units);
+  call.values = activation_sums(tensor.dim() > 0 ? tensor : tensor.reshape({1}), call.units, sampling_);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     call.pass = pass_;
@@ -210,7 +210,7 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
 void StepCapture::add_gradient(int call, const at::Tensor& gradient) {
   ElementSums sums;
   const bool defined = readable(gradient);
-  if (defined) sums = tensor_sums(gradient);
+  if (defined) sums = gradient_sums(gradient);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_) return;
   ActivationCall& entry = calls_[static_cast<std::size_t>(call)];
