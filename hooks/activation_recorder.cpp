@@ -57,6 +57,7 @@ void set_statistics(const ActivationCall& call, std::size_t subject, StepRecord&
     row.set(Quantity::kActivationMax, subject, sums.max_abs);
     row.set(Quantity::kActivationZeroFraction, subject, static_cast<double>(sums.zeros) / count);
     row.set(Quantity::kActivationNonfinite, subject, static_cast<double>(sums.nonfinite));
+    row.set(Quantity::kActivationSampledFraction, subject, count / static_cast<double>(call.values.total));
   }
   if (call.gradient_seen) {
     row.set(Quantity::kActivationGradientNorm, subject, call.gradient.norm());
@@ -135,6 +136,7 @@ void ActivationRecorder::record(std::vector<ActivationCall> calls, Run& run, Ste
     ActivationCall& merged = calls[entry->second];
     merged.values.elements += calls[i].values.elements;
     merged.values.samples += calls[i].values.samples;
+    merged.values.total += calls[i].values.total;
     if (merged.values.active.size() == calls[i].values.active.size())
       std::transform(merged.values.active.begin(), merged.values.active.end(), calls[i].values.active.begin(),
                      merged.values.active.begin(), [](auto a, auto b) { return static_cast<std::uint8_t>(a | b); });

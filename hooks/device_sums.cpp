@@ -176,7 +176,7 @@ ActivationSums late_activation_sums(const at::Tensor& tensor, Units units, Readb
   const std::int64_t unit_count = tensor.size(unit_dimension);
   sums.active.assign(static_cast<std::size_t>(unit_count), 0);
   sums.samples = channels_first || unit_count == 0 ? tensor.size(0) : tensor.numel() / unit_count;
-  sums.elements.count = tensor.numel();
+  sums.elements.count = sums.total = tensor.numel();
   if (tensor.numel() == 0) return sums;
   sums.late_elements = late_sums(tensor, Detail::kAll, readback).slot;
   const Quiet quiet;

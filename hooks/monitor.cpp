@@ -25,6 +25,7 @@
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
 #include "hooks/step_in_flight.h"
+#include "hooks/vital_signs.h"
 #include "hooks/watched_parameters.h"
 
 namespace gradhealth {
@@ -73,6 +74,7 @@ class Monitor::Impl {
     diagnoser_.emplace(options_.rules);
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
+    vital_signs_.emplace(*parameters_);
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
@@ -204,8 +206,11 @@ class Monitor::Impl {
     leaves_out_ = in_flight_.size() >= kMostInFlight;
     if (leaves_out_) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
+    if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
     hooks::observe(capture_);
   }
+
+  bool exact(std::int64_t step) const { return options_.statistics == Statistics::kExact || schedule_.exact(step); }
 
   void stop_capture() noexcept {
     if (!capture_) return;
@@ -228,7 +233,7 @@ class Monitor::Impl {
     const double value = late_loss ? 0 : hooks::loss_value(loss);
     const bool has_loss = !late_loss && loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
-    if (!capture) suspicious |= !parameter_recorder_->gradient_sample_is_finite();
+    if (!capture) suspicious |= vital_signs_->suspicious();
     if (suspicious) schedule_.suspect(steps_);
     const bool recorded = capture || suspicious;
     const bool watched =
@@ -252,7 +257,8 @@ class Monitor::Impl {
     }
     if (recorded) {
       if (!on_known_devices()) return;
-      parameter_recorder_->read(step.parameters, *step.readback);
+      using Weights = hooks::ParameterRecorder::Weights;
+      parameter_recorder_->read(step.parameters, exact(steps_) ? Weights::kWhole : Weights::kSampled, *step.readback);
       step.has_parameters = true;
     } else if (watched) {
       step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
@@ -344,6 +350,7 @@ class Monitor::Impl {
     hooks::complete(step.calls, readback);
     activation_recorder_.record(std::move(step.calls), run_, step.row);
     if (step.has_parameters) parameter_recorder_->record(step.parameters, readback, step.row);
+    if (hooks::has_nonfinite(step.row)) schedule_.suspect(steps_);
   }
 
   /// Adds the effect of the update, judges the row and hands it to the file.
@@ -401,6 +408,7 @@ class Monitor::Impl {
   std::optional<hooks::WatchedParameters> parameters_;
   std::shared_ptr<const std::vector<std::string>> modules_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
+  std::optional<hooks::VitalSigns> vital_signs_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
   std::string first_module_;

@@ -97,34 +97,46 @@ double ElementSample::change_ratio(const std::vector<double>& now) const {
   return change.ratio();
 }
 
-ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
+ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run)
+    : parameters_(parameters), silent_(parameters.all().size()) {
   for (const WatchedParameter& parameter : parameters.all())
     run.of(Axis::kParameter)
         .push_back({parameter.name, parameter.module, kind_of(parameter), shape_text(parameter.tensor),
                     dtype_text(parameter.tensor), parameter.tensor.numel()});
 }
 
-void ParameterRecorder::read(ParameterReadings& readings, Readback& readback) {
+void ParameterRecorder::read_gradients(ParameterReadings& readings, Readback& readback) const {
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    const at::Tensor& gradient = parameters_.all()[i].tensor.grad();
+    const Reading reading = reading_of(gradient);
+    if (reading == Reading::kNow) readings.all[i].gradient = gradient_sums(gradient);
+    if (reading == Reading::kLater) readings.all[i].late_gradient = late_sums(gradient, Detail::kAll, readback);
+  }
+}
+
+void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readback& readback) {
   readings.all.resize(parameters_.all().size());
+  for (ParameterReadings::One& one : readings.all) {
+    ElementSample sample = std::move(one.sample);  // Keeps its memory.
+    sample.clear();
+    one = {};
+    one.sample = std::move(sample);
+  }
+  read_gradients(readings, readback);
+  // A weight becomes NaN through a gradient, or shows in one.
+  const bool whole = weights == Weights::kWhole ||
+                     std::any_of(readings.all.begin(), readings.all.end(), [](const ParameterReadings::One& one) {
+                       return one.gradient && one.gradient->nonfinite > 0;
+                     });
   for (std::size_t i = 0; i < readings.all.size(); ++i) {
     ParameterReadings::One& one = readings.all[i];
-    one.gradient.reset();
-    one.late_gradient.reset();
-    one.weight.reset();
-    one.update_ratio.reset();
-    one.before.reset();
-    one.after.reset();
-    one.sample.clear();
     const at::Tensor& weight = parameters_.all()[i].tensor;
-    const at::Tensor& gradient = weight.grad();
-    const Reading gradient_reading = reading_of(gradient);
-    if (gradient_reading == Reading::kNow) one.gradient = tensor_sums(gradient);
-    if (gradient_reading == Reading::kLater) one.late_gradient = late_sums(gradient, Detail::kAll, readback);
-    const Reading weight_reading = reading_of(weight);
-    if (weight_reading == Reading::kLater) one.before = read_late(weight, readback);
-    if (weight_reading != Reading::kNow) continue;
-    one.weight = tensor_sums(weight);
+    const Reading reading = reading_of(weight);
+    if (reading == Reading::kLater) one.before = read_late(weight, readback);
+    if (reading != Reading::kNow) continue;
+    one.weight = whole ? tensor_sums(weight) : sampled_sums(weight, kSampledElements);
     one.sample.take(weight);
+    if ((whole || silent_[i]) && weight.numel() > kSampled) one.checksum = checksum(weight);
   }
 }
 
@@ -147,7 +159,9 @@ void ParameterRecorder::record(ParameterReadings& readings, const Readback& read
       any_gradient = true;
     }
     if (!one.weight) continue;
-    row.set(Quantity::kWeightNorm, i, one.weight->norm());
+    const double read = static_cast<double>(one.weight->count);
+    const double share = read > 0 ? static_cast<double>(parameters_.all()[i].tensor.numel()) / read : 1;
+    row.set(Quantity::kWeightNorm, i, one.weight->norm() * std::sqrt(share));
     row.set(Quantity::kWeightNonfinite, i, static_cast<double>(one.weight->nonfinite));
   }
   if (any_gradient) row.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
@@ -161,8 +175,9 @@ void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readb
     if (one.before && reading == Reading::kLater) one.after = read_late(weight, readback);
     if (one.before || reading != Reading::kNow || !one.sample.taken()) continue;
     one.update_ratio = one.sample.change_ratio(weight);
+    silent_[i] = *one.update_ratio == 0;
     // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
-    if (*one.update_ratio == 0 && weight.numel() > kSampled && differ(tensor_sums(weight), *one.weight))
+    if (silent_[i] && weight.numel() > kSampled && (!one.checksum || checksum(weight) != one.checksum))
       one.update_ratio.reset();
   }
 }
@@ -202,21 +217,13 @@ const at::Tensor& ParameterRecorder::places(const at::Tensor& weight) {
   return places;
 }
 
-bool ParameterRecorder::gradient_sample_is_finite() {
-  next_sampled_ = (next_sampled_ + 1) % parameters_.all().size();
-  const at::Tensor& gradient = parameters_.all()[next_sampled_].tensor.grad();
-  if (!readable(gradient) || gradient.layout() != at::kStrided || gradient.scalar_type() != at::kFloat ||
-      !gradient.is_non_overlapping_and_dense())
-    return true;
-  return element_sums(gradient.data_ptr<float>(), std::min(gradient.numel(), kVitalSignElements)).nonfinite == 0;
-}
-
 bool ParameterRecorder::gradient_sample_is_late() const {
   return reading_of(parameters_.all()[next_sampled_].tensor.grad()) == Reading::kLater;
 }
 
-ReadbackSlot ParameterRecorder::late_gradient_sample(Readback& readback) const {
+ReadbackSlot ParameterRecorder::late_gradient_sample(Readback& readback) {
   const at::Tensor& gradient = parameters_.all()[next_sampled_].tensor.grad();
+  next_sampled_ = (next_sampled_ + 1) % parameters_.all().size();
   if (reading_of(gradient) != Reading::kLater || gradient.numel() == 0 || !gradient.is_non_overlapping_and_dense())
     return {};
   const at::Tensor sample = gradient.detach().as_strided({std::min(gradient.numel(), kVitalSignElements)}, {1});

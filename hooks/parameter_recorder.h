@@ -44,6 +44,7 @@ struct ParameterReadings {
     std::optional<ElementSums> gradient;
     std::optional<LateSums> late_gradient;
     std::optional<ElementSums> weight;
+    std::optional<std::uint64_t> checksum;  ///< Of the weight, where its sample may miss a change.
     ElementSample sample;
     std::optional<double> update_ratio;
     std::optional<Late> before;
@@ -57,8 +58,14 @@ class ParameterRecorder {
  public:
   ParameterRecorder(const WatchedParameters& parameters, Run& run);
 
+  /// How weights on the CPU are read. Gradients are read whole in any case.
+  enum class Weights : std::uint8_t {
+    kWhole,
+    kSampled,  ///< kSampledElements of those that have many more, whole if one of the step's gradients is not finite.
+  };
+
   /// Gradients and weights, in one pass over each tensor; remembers weights to tell the update.
-  void read(ParameterReadings& readings, Readback& readback);
+  void read(ParameterReadings& readings, Weights weights, Readback& readback);
   /// Gradient and weight quantities. @pre the readback given to `read` is ready.
   void record(ParameterReadings& readings, const Readback& readback, StepRecord& row) const;
   /// The effect of the update that followed `read`, from the weights as they are now.
@@ -66,21 +73,21 @@ class ParameterRecorder {
   /// @pre the readback given to `read_update` is ready, and `record` has been called.
   void record_update(const ParameterReadings& readings, const Readback& readback, StepRecord& row) const;
 
-  /// Whether a few elements of one gradient, a different parameter at each call, are all finite; true if they are on a
-  /// device: `late_gradient_sample` then has them read.
-  bool gradient_sample_is_finite();
-  /// Their largest magnitude, not finite if one of them is not. An empty slot if they are not on a device.
-  ReadbackSlot late_gradient_sample(Readback& readback) const;
-  /// Whether the gradient that was looked at last is on a device.
+  /// Whether the gradient that is looked at next between recorded steps, a different parameter's each time, is on a
+  /// device. Those on the CPU have their vital signs (vital_signs.h).
   bool gradient_sample_is_late() const;
+  /// The largest magnitude of a few of its elements, not finite if one of them is not. Empty if it is on no device.
+  ReadbackSlot late_gradient_sample(Readback& readback);
   /// Name and device of the first parameter on a device that is not known here; empty if there is none.
   std::string foreign_device() const;
 
  private:
+  void read_gradients(ParameterReadings& readings, Readback& readback) const;
   ParameterReadings::Late read_late(const at::Tensor& weight, Readback& readback);
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;
+  std::vector<bool> silent_;  ///< By parameter: the sample of its latest update showed no change.
   /// Indices of the sampled elements, on the device, by number of elements and stream.
   std::map<std::tuple<std::int64_t, c10::DeviceType, c10::DeviceIndex, c10::StreamId>, at::Tensor> places_;
   std::size_t next_sampled_ = 0;

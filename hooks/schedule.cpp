@@ -1,5 +1,7 @@
 #include "hooks/schedule.h"
 
+#include <algorithm>
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -18,6 +20,8 @@ constexpr double kSmoothing = 0.2;
 constexpr double kCostPerMeasured = 2;
 
 }  // namespace
+
+Schedule::Schedule(const ScheduleOptions& options) : options_(options), exact_until_(kDenseStart) {}
 
 std::int64_t Schedule::interval(std::int64_t step) const {
   std::int64_t interval = options_.every;
@@ -58,7 +62,11 @@ bool Schedule::observe_bytes(std::size_t bytes) {
   return changed;
 }
 
+bool Schedule::exact(std::int64_t step) const { return step < exact_until_; }
+
 void Schedule::suspect(std::int64_t step) {
+  // With a fixed interval, the next ten recorded steps.
+  exact_until_ = std::max(exact_until_, step + 1 + kSuspicionSteps * std::max<std::int64_t>(options_.every, 1));
   if (options_.every != 0 || step < next_suspicion_) return;
   dense_until_ = step + 1 + kSuspicionSteps;
   next_suspicion_ = step + kSuspicionPause;

@@ -15,7 +15,7 @@ struct ScheduleOptions {
 /// towards fewer and more steps respectively.
 class Schedule {
  public:
-  explicit Schedule(const ScheduleOptions& options) : options_(options) {}
+  explicit Schedule(const ScheduleOptions& options);
 
   /// Whether `step` is recorded. Ask once per step, in order.
   bool records(std::int64_t step) const;
@@ -23,7 +23,10 @@ class Schedule {
   bool observe_cost(std::int64_t step, double own_seconds, double step_seconds);
   /// Takes in the size of the file. Returns whether the spacing has changed.
   bool observe_bytes(std::size_t bytes);
-  /// Something looks wrong: the next steps are recorded one by one.
+  /// Whether what is recorded at `step` is read whole, rather than sampled: at the beginning, when faults start, and
+  /// after a suspicion.
+  bool exact(std::int64_t step) const;
+  /// Something looks wrong: the next steps are read whole, and recorded one by one unless the interval is fixed.
   void suspect(std::int64_t step);
   /// Steps between two recorded ones at `step`.
   std::int64_t interval(std::int64_t step) const;
@@ -35,6 +38,7 @@ class Schedule {
   double mean_own_ = 0;
   double mean_step_ = 0;
   std::int64_t dense_until_ = 0;
+  std::int64_t exact_until_;
   std::int64_t next_suspicion_ = 0;
 };
 

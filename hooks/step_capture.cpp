@@ -208,7 +208,7 @@ void StepCapture::tap(const std::string& name, const at::Tensor& tensor) {
 
 ActivationSums StepCapture::read(const at::Tensor& tensor, Units units) {
   return reading_of(tensor) == Reading::kLater ? late_activation_sums(tensor, units, *readback_)
-                                               : activation_sums(tensor, units);
+                                               : activation_sums(tensor, units, sampling_);
 }
 
 int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
@@ -230,7 +230,7 @@ void StepCapture::add_gradient(int call, const at::Tensor& gradient) {
   const Reading reading = reading_of(gradient);
   ElementSums sums;
   LateSums late;
-  if (reading == Reading::kNow) sums = tensor_sums(gradient);
+  if (reading == Reading::kNow) sums = gradient_sums(gradient);
   if (reading == Reading::kLater) late = late_sums(gradient, Detail::kSums, *readback_);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_) return;

@@ -56,6 +56,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   StepCapture(std::shared_ptr<const StorageTable> table, std::shared_ptr<const std::vector<std::string>> modules,
               std::string first_module);
 
+  /// How much of each activation is read; everything unless this is called, before the first operator.
+  void sample(const Sampling& sampling) { sampling_ = sampling; }
   /// At an operator's start. Empty if the operator does not concern this model.
   std::optional<Claim> begin(const std::string& op, const std::vector<at::Tensor>& inputs);
   /// At its end.
@@ -93,6 +95,7 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   bool finished_ = false;
   bool backward_since_layer_ = false;
   int pass_ = 0;
+  Sampling sampling_;
   std::vector<ActivationCall> calls_;
   /// Outputs of recorded calls and what was made of them. Weak, because addresses of freed tensors are used again.
   std::unordered_map<const c10::TensorImpl*, std::pair<WeakTensor, int>> followed_;

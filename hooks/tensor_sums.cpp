@@ -1,55 +1,73 @@
 #include "hooks/tensor_sums.h"
 
+#include <cstddef>
+#include <optional>
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "hooks/checksum.h"
 #include "hooks/reading.h"
 
 namespace gradhealth::hooks {
 namespace {
 
-/// The tensor as float or double, every element once in memory order, order otherwise as it comes.
+/// Calls `visit(data)` with the elements' own type. The tensor is one whose memory may be read from its start.
+template <typename Visit>
+auto visit_memory(const at::Tensor& plain, Visit&& visit) {
+  switch (plain.scalar_type()) {
+    case at::kDouble: return visit(plain.data_ptr<double>());
+    case at::kHalf: return visit(reinterpret_cast<const Half*>(plain.data_ptr<at::Half>()));
+    case at::kBFloat16: return visit(reinterpret_cast<const BFloat16*>(plain.data_ptr<at::BFloat16>()));
+    default: return visit(plain.data_ptr<float>());
+  }
+}
+
+/// The tensor itself, unless it has gaps, overlaps itself, or is of a type that only LibTorch can read.
 at::Tensor as_plain_memory(const at::Tensor& tensor) {
-  at::Tensor plain = tensor;
-  if (plain.scalar_type() != at::kFloat && plain.scalar_type() != at::kDouble) plain = plain.to(at::kFloat);
-  if (!plain.is_non_overlapping_and_dense()) plain = plain.contiguous();
-  return plain;
+  const at::ScalarType type = tensor.scalar_type();
+  const bool known = type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16;
+  at::Tensor plain = known ? tensor : tensor.to(at::kFloat);
+  return plain.is_non_overlapping_and_dense() ? plain : plain.contiguous();
 }
 
-ElementSums sums_of_memory(const at::Tensor& plain) {
-  return plain.scalar_type() == at::kDouble ? element_sums(plain.data_ptr<double>(), plain.numel())
-                                            : element_sums(plain.data_ptr<float>(), plain.numel());
+/// `sum(data, count)` over the memory of a dense tensor, or over the values of a sparse one with its zeros added.
+template <typename Sum>
+ElementSums sums_of(const at::Tensor& tensor, Sum&& sum) {
+  const bool sparse = tensor.layout() == at::kSparse;
+  const at::Tensor plain = as_plain_memory(sparse ? tensor.coalesce()._values() : tensor);
+  ElementSums sums = visit_memory(plain, [&](const auto* data) { return sum(data, plain.numel()); });
+  sums.zeros += tensor.numel() - plain.numel();
+  sums.count += tensor.numel() - plain.numel();
+  return sums;
 }
 
-/// [samples × channels × positions]: every channel's plane is contiguous.
-template <typename T>
-void add_planes(const T* data, std::int64_t samples, std::int64_t channels, std::int64_t positions,
-                ActivationSums& sums) {
-  for (std::int64_t sample = 0; sample < samples; ++sample) {
-    for (std::int64_t channel = 0; channel < channels; ++channel) {
-      const ElementSums plane = element_sums(data + (sample * channels + channel) * positions, positions);
-      sums.active[static_cast<std::size_t>(channel)] |= plane.zeros < plane.count;
-      sums.elements += plane;
-    }
+/// Where the units of a dense tensor lie in its memory; nothing if samples are not the slowest dimension of images.
+std::optional<UnitLayout> layout_of(const at::Tensor& plain, Units units) {
+  const bool channels = units == Units::kChannels && plain.dim() >= 3;
+  const std::int64_t unit = channels ? 1 : plain.dim() - 1;
+  UnitLayout layout;
+  layout.units = plain.size(unit);
+  layout.outer = layout.inner = 1;
+  for (std::int64_t dimension = 0; dimension < plain.dim(); ++dimension) {
+    if (dimension == unit || plain.size(dimension) == 1) continue;
+    const bool first = channels && dimension == 0;
+    if (first && plain.stride(0) * plain.size(0) != plain.numel()) return std::nullopt;
+    // A single unit has no stride of its own: its samples come before it, its positions after it.
+    const bool slower = layout.units == 1 ? first || !channels : plain.stride(dimension) > plain.stride(unit);
+    (slower ? layout.outer : layout.inner) *= plain.size(dimension);
   }
+  if (channels) layout.outer_per_sample = layout.outer / plain.size(0);
+  return layout;
 }
 
-template <typename T>
-void add_tensor(const at::Tensor& tensor, Units units, ActivationSums& sums) {
-  const bool channels_first = units == Units::kChannels && tensor.dim() >= 3;
-  const std::int64_t unit_count = tensor.size(channels_first ? 1 : -1);
-  sums.active.assign(static_cast<std::size_t>(unit_count), 0);
-  sums.samples = channels_first || unit_count == 0 ? tensor.size(0) : tensor.numel() / unit_count;
-  if (tensor.numel() == 0) return;
-  if (!channels_first || tensor.is_contiguous(at::MemoryFormat::ChannelsLast)) {
-    const at::Tensor plain = channels_first ? tensor : tensor.contiguous();
-    sums.elements = element_sums_by_column(plain.data_ptr<T>(), plain.numel() / unit_count, unit_count,
-                                           sums.active.data());
-    return;
-  }
-  const at::Tensor plain = tensor.contiguous();
-  add_planes(plain.data_ptr<T>(), plain.size(0), unit_count, plain.numel() / plain.size(0) / unit_count, sums);
+/// Nothing to read, but as many units as there would be.
+ActivationSums sums_of_nothing(const at::Tensor& tensor, Units units) {
+  ActivationSums sums;
+  const std::int64_t unit = units == Units::kChannels && tensor.dim() >= 3 ? 1 : tensor.dim() - 1;
+  sums.active.assign(static_cast<std::size_t>(tensor.size(unit)), 0);
+  return sums;
 }
 
 }  // namespace
@@ -57,23 +75,38 @@ void add_tensor(const at::Tensor& tensor, Units units, ActivationSums& sums) {
 bool readable(const at::Tensor& tensor) { return reading_of(tensor) == Reading::kNow; }
 
 ElementSums tensor_sums(const at::Tensor& tensor) {
-  if (tensor.layout() != at::kSparse) return sums_of_memory(as_plain_memory(tensor));
-  ElementSums sums = sums_of_memory(as_plain_memory(tensor.coalesce()._values()));
-  sums.zeros += tensor.numel() - sums.count;
-  sums.count = tensor.numel();
-  return sums;
+  return sums_of(tensor, [](const auto* data, std::int64_t count) { return element_sums(data, count); });
 }
 
-ActivationSums activation_sums(const at::Tensor& tensor, Units units) {
-  ActivationSums sums;
+ElementSums gradient_sums(const at::Tensor& tensor) {
+  return sums_of(tensor, [](const auto* data, std::int64_t count) { return magnitude_sums(data, count); });
+}
+
+ElementSums sampled_sums(const at::Tensor& tensor, std::int64_t elements) {
+  if (tensor.layout() == at::kSparse) return tensor_sums(tensor);
+  return sums_of(tensor, [elements](const auto* data, std::int64_t count) { return sampled_sums(data, count, elements); });
+}
+
+std::optional<std::uint64_t> checksum(const at::Tensor& tensor) {
+  if (tensor.layout() != at::kStrided || !tensor.is_non_overlapping_and_dense()) return std::nullopt;
+  return checksum(tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()) * tensor.element_size());
+}
+
+ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Sampling& sampling) {
   if (tensor.layout() != at::kStrided) {
+    ActivationSums sums;
     sums.elements = tensor_sums(tensor);
-  } else if (tensor.scalar_type() == at::kDouble) {
-    add_tensor<double>(tensor, units, sums);
-  } else {
-    add_tensor<float>(tensor.to(at::kFloat), units, sums);
+    sums.total = sums.elements.count;
+    return sums;
   }
-  return sums;
+  if (tensor.numel() == 0) return sums_of_nothing(tensor, units);
+  at::Tensor plain = as_plain_memory(tensor);
+  std::optional<UnitLayout> layout = layout_of(plain, units);
+  if (!layout) {
+    plain = plain.contiguous();
+    layout = layout_of(plain, units);
+  }
+  return {visit_memory(plain, [&](const auto* data) { return unit_sums(data, *layout, sampling); }), {}, {}};
 }
 
 std::string shape_text(const at::Tensor& tensor) { return fmt::format("{}", fmt::join(tensor.sizes(), "x")); }

@@ -1,18 +1,22 @@
-// What monitoring costs: the bare training loop against the default and against recording every step, interleaved in
-// one process so that the machine's own moods cancel out. Prints figures, asserts nothing.
+// What monitoring costs: the bare training loop against the monitor's settings, against LibTorch's anomaly detection and
+// against statistics made of tensor operators, interleaved in one process so that the machine's own moods cancel out.
+// Prints figures, asserts nothing.
 #include <malloc.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include <torch/csrc/autograd/anomaly_mode.h>
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -23,10 +27,19 @@
 namespace {
 
 namespace nn = torch::nn;
-using Clock = std::chrono::steady_clock;
 
-constexpr int kBlock = 10;  // One recorded step of the default schedule.
-constexpr int kWarmUp = 20;  // The default records these whole.
+constexpr int kDefaultBlock = 10;  // One recorded step of the default schedule.
+constexpr int kWarmUp = 20;        // The default records these whole.
+constexpr int kAnomalyRounds = 5;  // LibTorch takes a backtrace of every operator: tens of milliseconds a step.
+constexpr std::int64_t kNever = std::int64_t{1} << 40;
+
+/// Processor time of all threads, so that what else runs on the machine does not count, and the thread that writes the
+/// file does.
+double seconds_used() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 /// A residual block of two convolutions, as in ResNet-18.
 struct BlockImpl : nn::Module {
@@ -56,18 +69,30 @@ struct BlockImpl : nn::Module {
 };
 TORCH_MODULE(Block);
 
-nn::Sequential small_cnn() {
-  return nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, 16, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
-                        nn::Conv2d(nn::Conv2dOptions(16, 32, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
-                        nn::Flatten(), nn::Linear(32 * 7 * 7, 128), nn::ReLU(), nn::Linear(128, 10));
+struct Model {
+  std::shared_ptr<nn::Module> module;
+  std::function<torch::Tensor(torch::Tensor)> forward;
+};
+
+template <typename Net>
+Model model_of(Net net) {
+  return {net.ptr(), [net](torch::Tensor x) mutable { return net->forward(x); }};
 }
 
-nn::Sequential mlp() {
-  return nn::Sequential(nn::Linear(784, 512), nn::ReLU(), nn::Linear(512, 512), nn::ReLU(), nn::Linear(512, 512),
-                        nn::ReLU(), nn::Linear(512, 10));
+Model small_cnn() {
+  return model_of(nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, 16, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
+                                 nn::Conv2d(nn::Conv2dOptions(16, 32, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
+                                 nn::Flatten(), nn::Linear(32 * 7 * 7, 128), nn::ReLU(), nn::Linear(128, 10)));
 }
 
-nn::Sequential resnet18() {
+Model mlp() {
+  return model_of(nn::Sequential(nn::Linear(784, 512), nn::ReLU(), nn::Linear(512, 512), nn::ReLU(),
+                                 nn::Linear(512, 512), nn::ReLU(), nn::Linear(512, 10)));
+}
+
+Model tiny_mlp() { return model_of(nn::Sequential(nn::Linear(16, 32), nn::ReLU(), nn::Linear(32, 10))); }
+
+Model resnet18() {
   nn::Sequential net(nn::Conv2d(nn::Conv2dOptions(3, 64, 3).padding(1).bias(false)), nn::BatchNorm2d(64), nn::ReLU());
   std::int64_t in = 64;
   for (const std::int64_t out : {64, 128, 256, 512}) {
@@ -78,101 +103,198 @@ nn::Sequential resnet18() {
   net->push_back(nn::AdaptiveAvgPool2d(1));
   net->push_back(nn::Flatten());
   net->push_back(nn::Linear(512, 10));
-  return net;
+  return model_of(net);
 }
+
+/// Encoder layers over [time × batch × features], and a classifier of the mean over time.
+struct TransformerImpl : nn::Module {
+  nn::TransformerEncoder encoder;
+  nn::Linear head;
+
+  TransformerImpl()
+      : encoder(nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(256, 4).dim_feedforward(512)), 2),
+        head(256, 10) {
+    register_module("encoder", encoder);
+    register_module("head", head);
+  }
+  torch::Tensor forward(const torch::Tensor& x) { return head(encoder(x.transpose(0, 1)).mean(0)); }
+};
+TORCH_MODULE(Transformer);
+
+Model transformer() { return model_of(Transformer()); }
+
+/// Two layers over [batch × time × features], and a classifier of the last output.
+struct RecurrentImpl : nn::Module {
+  nn::LSTM lstm;
+  nn::Linear head;
+
+  RecurrentImpl() : lstm(nn::LSTMOptions(64, 128).num_layers(2).batch_first(true)), head(128, 10) {
+    register_module("lstm", lstm);
+    register_module("head", head);
+  }
+  torch::Tensor forward(const torch::Tensor& x) { return head(std::get<0>(lstm(x)).select(1, -1)); }
+};
+TORCH_MODULE(Recurrent);
+
+Model recurrent() { return model_of(Recurrent()); }
 
 struct Workload {
   std::string name;
-  std::function<nn::Sequential()> make;
+  std::function<Model()> make;
   std::vector<std::int64_t> input;
   int rounds;
+  int block = 10;  ///< Steps timed together, where the schedule does not ask for ten.
 };
 
-enum class Monitoring { kNone, kDefault, kEveryStep };
+/// How a loop is watched.
+enum class Watch { kNothing, kBetween, kDefault, kEveryStep, kEveryStepExact, kAnomalyMode, kOperators };
 
-/// One model in training, monitored or not.
+struct Column {
+  Watch watch;
+  const char* name;
+};
+
+/// A further way to watch is a line here, its options in `options_of`, and what it does differently in `Contestant`.
+constexpr std::array<Column, 7> kColumns{{{Watch::kNothing, "bare loop"},
+                                          {Watch::kBetween, "between recorded steps"},
+                                          {Watch::kDefault, "default"},
+                                          {Watch::kEveryStep, "every step"},
+                                          {Watch::kEveryStepExact, "every step, exact"},
+                                          {Watch::kAnomalyMode, "DetectAnomalyGuard"},
+                                          {Watch::kOperators, "tensor operators"}}};
+
+std::optional<gradhealth::MonitorOptions> options_of(Watch watch) {
+  gradhealth::MonitorOptions options;
+  options.messages = gradhealth::Messages::kNone;
+  switch (watch) {
+    case Watch::kBetween: options.every = kNever; return options;
+    case Watch::kDefault: return options;
+    case Watch::kEveryStep: options.every = 1; return options;
+    case Watch::kEveryStepExact:
+      options.every = 1;
+      options.statistics = gradhealth::Statistics::kExact;
+      return options;
+    default: return std::nullopt;
+  }
+}
+
+/// The statistics of every parameter as one writes them down by hand.
+double by_operators(const std::vector<torch::Tensor>& parameters) {
+  const torch::NoGradGuard no_grad;
+  double sum = 0;
+  for (const torch::Tensor& parameter : parameters) {
+    for (const torch::Tensor& values : {parameter, parameter.grad()}) {
+      if (!values.defined()) continue;
+      sum += values.norm().item<double>() + values.abs().max().item<double>() + values.mean().item<double>();
+      sum += values.isfinite().all().item<bool>() ? 0 : 1;
+    }
+  }
+  return sum;
+}
+
+/// One model in training.
 class Contestant {
  public:
-  Contestant(const Workload& workload, Monitoring monitoring, const std::filesystem::path& file)
-      : net_((torch::manual_seed(1), workload.make())),
-        optimizer_(net_->parameters(), torch::optim::SGDOptions(0.01).momentum(0.9)),
+  Contestant(const Workload& workload, Watch watch, const std::filesystem::path& file)
+      : watch_(watch),
+        model_((torch::manual_seed(1), workload.make())),
+        parameters_(model_.module->parameters()),
+        optimizer_(parameters_, torch::optim::SGDOptions(0.01).momentum(0.9)),
         input_(torch::randn(workload.input)),
         target_(torch::randint(10, {workload.input.front()})) {
-    gradhealth::MonitorOptions options;
-    options.messages = gradhealth::Messages::kNone;
-    if (monitoring == Monitoring::kEveryStep) options.every = 1;
-    if (monitoring != Monitoring::kNone) monitor_.emplace(*net_, optimizer_, file, options);
-    steps(kWarmUp + 1);
+    if (const std::optional<gradhealth::MonitorOptions> options = options_of(watch))
+      monitor_.emplace(*model_.module, optimizer_, file, *options);
+    steps(watch == Watch::kAnomalyMode ? 1 : kWarmUp + 1);
   }
 
   /// Seconds for one step.
   double steps(int count) {
-    const Clock::time_point start = Clock::now();
-    for (int i = 0; i < count; ++i) {
-      optimizer_.zero_grad();
-      const torch::Tensor loss = torch::cross_entropy_loss(net_->forward(input_), target_);
-      loss.backward();
-      if (monitor_) monitor_->step(loss);
-      optimizer_.step();
-    }
-    return std::chrono::duration<double>(Clock::now() - start).count() / count;
+    const double start = seconds_used();
+    for (int i = 0; i < count; ++i) step();
+    return (seconds_used() - start) / count;
   }
 
  private:
-  nn::Sequential net_;
+  void step() {
+    optimizer_.zero_grad();
+    {
+      std::optional<torch::autograd::DetectAnomalyGuard> guard;
+      if (watch_ == Watch::kAnomalyMode) guard.emplace();
+      loss_ = torch::cross_entropy_loss(model_.forward(input_), target_);
+      backward();
+    }
+    if (watch_ == Watch::kOperators) seen_ += by_operators(parameters_);
+    if (monitor_) monitor_->step(loss_);
+    optimizer_.step();
+    loss_ = torch::Tensor();
+  }
+
+  void backward() { loss_.backward(); }
+
+  Watch watch_;
+  Model model_;
+  std::vector<torch::Tensor> parameters_;
   torch::optim::SGD optimizer_;
   torch::Tensor input_;
   torch::Tensor target_;
+  torch::Tensor loss_;
+  double seen_ = 0;
   std::optional<gradhealth::Monitor> monitor_;
 };
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+double quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
-std::string spread(std::vector<double> ratios) {
-  std::sort(ratios.begin(), ratios.end());
-  return fmt::format("{:.3f} ({:.3f}-{:.3f})", ratios[ratios.size() / 2], ratios[ratios.size() / 4],
-                     ratios[ratios.size() * 3 / 4]);
+void print(const Workload& workload, const std::vector<std::vector<double>>& seconds) {
+  const std::vector<double>& bare = seconds[0];
+  fmt::print("{:12} {:23} {:9.3f} ms\n", workload.name, kColumns[0].name, 1e3 * quantile(bare, 0.5));
+  for (std::size_t who = 1; who < seconds.size(); ++who) {
+    std::vector<double> ratios, added;
+    for (std::size_t round = 0; round < seconds[who].size(); ++round) {
+      ratios.push_back(seconds[who][round] / bare[round]);
+      added.push_back(1e6 * (seconds[who][round] - bare[round]));
+    }
+    fmt::print("{:12} {:23} {:9.3f}  ({:.3f}-{:.3f})  {:+10.1f} us\n", "", kColumns[who].name, quantile(ratios, 0.5),
+               quantile(ratios, 0.25), quantile(ratios, 0.75), quantile(added, 0.5));
+  }
+  std::fflush(stdout);
 }
 
 void measure(const Workload& workload, double scale, const std::filesystem::path& directory) {
   std::vector<std::unique_ptr<Contestant>> contestants;
-  for (const Monitoring monitoring : {Monitoring::kNone, Monitoring::kDefault, Monitoring::kEveryStep})
+  for (const Column& column : kColumns)
     contestants.push_back(std::make_unique<Contestant>(
-        workload, monitoring, directory / fmt::format("{}-{}.h5", workload.name, static_cast<int>(monitoring))));
-  std::vector<double> bare, with_default, with_every, added;
+        workload, column.watch, directory / fmt::format("{}-{}.h5", workload.name, static_cast<int>(column.watch))));
+  std::vector<std::vector<double>> seconds(contestants.size());
   std::mt19937 random(1);
   std::vector<std::size_t> order(contestants.size());
   std::iota(order.begin(), order.end(), 0);
   const int rounds = std::max(3, static_cast<int>(workload.rounds * scale));
   for (int round = 0; round < rounds; ++round) {
     std::shuffle(order.begin(), order.end(), random);
-    std::vector<double> seconds(contestants.size());
     for (const std::size_t who : order) {
+      const Watch watch = kColumns[who].watch;
+      if (watch == Watch::kAnomalyMode && round >= kAnomalyRounds) continue;
       contestants[who]->steps(1);  // Not timed: brings this model's memory back into the caches.
-      seconds[who] = contestants[who]->steps(kBlock);
+      seconds[who].push_back(contestants[who]->steps(watch == Watch::kDefault       ? kDefaultBlock
+                                                     : watch == Watch::kAnomalyMode ? 1
+                                                                                    : workload.block));
     }
-    bare.push_back(seconds[0]);
-    with_default.push_back(seconds[1] / seconds[0]);
-    with_every.push_back(seconds[2] / seconds[0]);
-    added.push_back((seconds[1] - seconds[0]) * 1e6);
   }
-  fmt::print("{:12} {:9.3f} ms   {:22} {:+8.1f} us   {:22}\n", workload.name, 1e3 * median(bare), spread(with_default),
-             median(added), spread(with_every));
-  std::fflush(stdout);
+  print(workload, seconds);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Ratios of monitored to bare step time: median (quartiles) of interleaved blocks of 10 steps."};
+  CLI::App app{"Step times as ratios to the bare loop: median (quartiles) of interleaved blocks of steps, and the median "
+               "of the time added to a step. Processor time of the whole process."};
   double scale = 1;
   std::string only;
   app.add_option("--scale", scale, "Times the usual number of rounds")->capture_default_str();
-  app.add_option("--only", only, "One workload: cnn, mlp or resnet18");
+  app.add_option("--only", only, "One workload: tiny, cnn, mlp, lstm, transformer or resnet18");
   CLI11_PARSE(app, argc, argv);
   // Memory that goes back to the system and is faulted in again moves the bare loop by several per cent.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -181,10 +303,12 @@ int main(int argc, char** argv) {
   torch::set_num_threads(1);
   const std::filesystem::path directory = std::filesystem::temp_directory_path() / "gradhealth-bench-overhead";
   std::filesystem::remove_all(directory);
-  fmt::print("{:12} {:>12}   {:22} {:>11}   {:22}\n", "model", "bare step", "default / bare", "added", "every step / bare");
-  for (const Workload& workload : {Workload{"cnn", &small_cnn, {64, 1, 28, 28}, 60},
-                                   Workload{"mlp", &mlp, {128, 784}, 100},
-                                   Workload{"resnet18", &resnet18, {32, 3, 32, 32}, 7}})
+  for (const Workload& workload : {Workload{"tiny", &tiny_mlp, {16, 16}, 400},
+                                   Workload{"cnn", &small_cnn, {64, 1, 28, 28}, 25},
+                                   Workload{"mlp", &mlp, {128, 784}, 25},
+                                   Workload{"lstm", &recurrent, {32, 32, 64}, 15},
+                                   Workload{"transformer", &transformer, {16, 32, 256}, 10, 5},
+                                   Workload{"resnet18", &resnet18, {8, 3, 32, 32}, 7, 3}})
     if (only.empty() || only == workload.name) measure(workload, scale, directory);
   std::filesystem::remove_all(directory);
 }
