@@ -70,12 +70,18 @@ double ElementSample::change_ratio(const at::Tensor& parameter) const {
   return same ? 0.0 : std::sqrt(change / before);
 }
 
-ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run)
-    : parameters_(parameters), seen_(parameters.all().size()) {
-  for (const WatchedParameter& parameter : parameters.all())
+ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
+  announce(run);
+}
+
+void ParameterRecorder::announce(Run& run) {
+  for (std::size_t i = seen_.size(); i < parameters_.all().size(); ++i) {
+    const WatchedParameter& parameter = parameters_.all()[i];
     run.of(Axis::kParameter)
         .push_back({parameter.name, parameter.module, kind_of(parameter), shape_text(parameter.tensor),
                     dtype_text(parameter.tensor), parameter.tensor.numel()});
+  }
+  seen_.resize(parameters_.all().size());
 }
 
 void ParameterRecorder::record(StepRecord& row) {
@@ -83,6 +89,10 @@ void ParameterRecorder::record(StepRecord& row) {
   bool any_gradient = false;
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     const at::Tensor& weight = parameters_.all()[i].tensor;
+    // Without this, a frozen parameter looks like one that the loss does not depend on.
+    if (!weight.requires_grad() && !seen_[i].frozen)
+      row.events.push_back({row.step, "frozen-parameter", parameters_.all()[i].name, "requires_grad is off"});
+    seen_[i].frozen = !weight.requires_grad();
     if (const at::Tensor& gradient = weight.grad(); readable(gradient)) {
       const ElementSums sums = tensor_sums(gradient);
       row.set(Quantity::kGradientNorm, i, sums.norm());

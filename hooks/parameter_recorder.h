@@ -29,6 +29,8 @@ class ParameterRecorder {
  public:
   ParameterRecorder(const WatchedParameters& parameters, Run& run);
 
+  /// Makes subjects of the parameters that have been added since.
+  void announce(Run& run);
   /// Gradient and weight quantities, in one pass over each tensor; remembers weights to tell the update.
   void record(StepRecord& row);
   /// The effect of the update that followed the last `record`, from the weights as they are now.
@@ -43,6 +45,7 @@ class ParameterRecorder {
     ElementSample sample;
     double sum = 0;
     double sum_squares = 0;
+    bool frozen = false;
   };
 
   const WatchedParameters& parameters_;
