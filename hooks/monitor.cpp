@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 #include <fmt/format.h>
+#include <torch/nn/module.h>
 
 #include <gradhealth/errors.h>
 #include <gradhealth/hooks.h>
@@ -25,6 +26,7 @@
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
 #include "hooks/step_in_flight.h"
+#include "hooks/strangers.h"
 #include "hooks/vital_signs.h"
 #include "hooks/watched_parameters.h"
 
@@ -60,12 +62,13 @@ hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
 
 class Monitor::Impl {
  public:
-  Impl(const NamedTensors& parameters, torch::optim::Optimizer* optimizer, const std::filesystem::path& path,
-       MonitorOptions options)
+  Impl(const NamedTensors& parameters, std::weak_ptr<torch::nn::Module> module, torch::optim::Optimizer* optimizer,
+       const std::filesystem::path& path, MonitorOptions options)
       : options_((check(options), std::move(options))),
         messenger_(options_.messages),
         schedule_(schedule_options(options_)),
-        optimizer_(optimizer) {
+        optimizer_(optimizer),
+        stranger_watch_(std::move(module)) {
     if (environment_is("GRADHEALTH", "off")) {
       state_ = MonitorState::kOff;
       return;
@@ -75,9 +78,6 @@ class Monitor::Impl {
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
-    std::vector<std::string> modules;
-    for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
-    modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
     if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
@@ -205,7 +205,7 @@ class Monitor::Impl {
     if (!schedule_.records(step)) return;
     leaves_out_ = in_flight_.size() >= kMostInFlight;
     if (leaves_out_) return;
-    capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
+    capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), parameters_->list(), first_module_);
     if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
     hooks::observe(capture_);
   }
@@ -251,6 +251,7 @@ class Monitor::Impl {
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
       step.calls = capture->finish();
       first_module_ = capture->first_module();
+      meet_strangers(*capture, step.row);
       capture_seconds_ = capture->own_seconds();
       own_seconds_ += capture_seconds_;
       step_seconds_ -= capture_seconds_;
@@ -288,6 +289,13 @@ class Monitor::Impl {
   static void set_loss(double value, StepRecord& row) {
     row.set(Quantity::kLoss, value);
     row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
+  }
+
+  void meet_strangers(const hooks::StepCapture& capture, StepRecord& row) {
+    if (capture.strangers().empty()) return;
+    std::vector<Event> events = stranger_watch_.meet(capture.strangers(), row.step, *parameters_);
+    row.events.insert(row.events.end(), events.begin(), events.end());
+    parameter_recorder_->announce(run_);
   }
 
   void set_named(StepRecord& row) {
@@ -406,7 +414,7 @@ class Monitor::Impl {
   hooks::Schedule schedule_;
   torch::optim::Optimizer* optimizer_;
   std::optional<hooks::WatchedParameters> parameters_;
-  std::shared_ptr<const std::vector<std::string>> modules_;
+  hooks::StrangerWatch stranger_watch_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
   std::optional<hooks::VitalSigns> vital_signs_;
   hooks::ActivationRecorder activation_recorder_;
@@ -437,18 +445,20 @@ class Monitor::Impl {
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), module.weak_from_this(), nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(torch::nn::Module& module, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), module.weak_from_this(), &optimizer, path,
+                                   std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(parameters, std::weak_ptr<torch::nn::Module>(), nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(parameters, std::weak_ptr<torch::nn::Module>(), &optimizer, path,
+                                   std::move(options))) {}
 
 Monitor::~Monitor() = default;
 Monitor::Monitor(Monitor&&) noexcept = default;

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -20,19 +20,19 @@ namespace {
 using Captures = std::vector<std::shared_ptr<StepCapture>>;
 
 std::mutex registry_mutex;
-Captures registry;                        // Guarded by registry_mutex.
+Captures registry;  // Guarded by registry_mutex.
 std::atomic<std::uint64_t> registry_version{1};
-at::CallbackHandle callback_handle = 0;   // Guarded by registry_mutex.
-bool callback_enabled = false;            // Guarded by registry_mutex.
+at::CallbackHandle callback_handle = 0;  // Guarded by registry_mutex.
+bool callback_enabled = false;           // Guarded by registry_mutex.
 
 // What LibTorch and this callback need for an operator that turns out not to concern the model (measured, 290 to 430 ns
 // with LibTorch 1.13 and 2.6): reading the clock for each of them would cost as much again.
 constexpr std::int64_t kNanosecondsPerOperator = 400;
 
 struct ThreadState {
-  int claimed = 0;              ///< Depth of operators inside one that was claimed.
-  std::vector<bool> backward;   ///< Nodes being differentiated; true for custom functions, which may run a forward.
-  std::uint64_t version = 0;    ///< Of the copy below.
+  int claimed = 0;             ///< Depth of operators inside one that was claimed.
+  std::vector<bool> backward;  ///< Nodes being differentiated; true for custom functions, which may run a forward.
+  std::uint64_t version = 0;   ///< Of the copy below.
   std::vector<std::weak_ptr<StepCapture>> captures;
 };
 
@@ -46,36 +46,33 @@ ThreadState& thread_state() {
   return state;
 }
 
+/// Made only for operators that were claimed: most are not.
 struct OperatorContext : at::ObserverContext {
-  bool is_backward_node = false;
-  std::string op;
   std::vector<std::pair<std::shared_ptr<StepCapture>, StepCapture::Claim>> claims;
 };
 
-/// "aten::relu_" → "relu".
-std::string operator_name(const char* name) {
-  std::string op(name);
-  if (const auto colon = op.rfind("::"); colon != std::string::npos) op.erase(0, colon + 2);
-  if (op.size() > 1 && op.back() == '_') op.pop_back();
-  return op;
+/// "aten::relu_" → "relu". A view of `name`.
+std::string_view operator_name(std::string_view name) {
+  if (const auto colon = name.rfind("::"); colon != std::string_view::npos) name.remove_prefix(colon + 2);
+  if (name.size() > 1 && name.back() == '_') name.remove_suffix(1);
+  return name;
 }
 
-std::vector<at::Tensor> tensors_in(c10::ArrayRef<const c10::IValue> values) {
-  std::vector<at::Tensor> tensors;
+/// The tensors among an operator's arguments or results, also those in lists. Points into `values`.
+template <typename Values>
+void add_tensors(const Values& values, TensorPointers& tensors) {
   for (const c10::IValue& value : values) {
     if (value.isTensor()) {
-      tensors.push_back(value.toTensor());
-    } else if (value.isTensorList()) {
-      for (const at::Tensor& tensor : value.toTensorVector()) tensors.push_back(tensor);
+      tensors.push_back(&value.toTensor());
+    } else if (value.isList()) {
+      for (const c10::IValue& element : value.toListRef()) {
+        if (element.isTensor())
+          tensors.push_back(&element.toTensor());
+        else if (!element.isNone())  // A list of numbers. In lists of optional tensors, missing ones are None.
+          break;
+      }
     }
   }
-  return tensors;
-}
-
-at::Tensor first_tensor(const std::vector<c10::IValue>& values) {
-  for (const c10::IValue& value : values)
-    if (value.isTensor()) return value.toTensor();
-  return {};
 }
 
 /// Our own tensor operators are neither differentiated nor observed.
@@ -85,64 +82,66 @@ struct Quiet {
 };
 
 template <typename Body>
-void without_throwing(const std::shared_ptr<StepCapture>& capture, Body&& body) {
-  const auto start = std::chrono::steady_clock::now();
+void without_throwing(StepCapture& capture, Body&& body) {
   try {
     body();
   } catch (const std::exception& error) {
-    capture->fail(error.what());
+    capture.fail(error.what());
   } catch (...) {
-    capture->fail("an unknown exception while observing an operator");
+    capture.fail("an unknown exception while observing an operator");
   }
-  capture->add_time((std::chrono::steady_clock::now() - start).count());
+}
+
+/// Whether operators that run now belong to a forward pass that may be differentiated.
+bool in_forward(const ThreadState& thread) {
+  if (thread.claimed > 0 || thread.captures.empty() || !at::GradMode::is_enabled()) return false;
+  // With create_graph, the engine differentiates with gradients enabled; a checkpoint's forward is a custom function's.
+  return thread.backward.empty() || thread.backward.back();
 }
 
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   ThreadState& thread = thread_state();
   if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
-    auto context = std::make_unique<OperatorContext>();
-    context->is_backward_node = true;
     thread.backward.push_back(std::string_view(function.name()).find("CppNode<") != std::string_view::npos);
-    return context;
+    return nullptr;
   }
-  if (thread.claimed > 0 || thread.captures.empty() || !at::GradMode::is_enabled()) return nullptr;
-  // With create_graph, the engine differentiates with gradients enabled; a checkpoint's forward is a custom function's.
-  if (!thread.backward.empty() && !thread.backward.back()) return nullptr;
-  const std::vector<at::Tensor> tensors = tensors_in(function.inputs());
+  if (!in_forward(thread)) return nullptr;
+  TensorPointers tensors;
+  add_tensors(function.inputs(), tensors);
   if (tensors.empty()) return nullptr;
+  const std::string_view op = operator_name(function.name());
   std::unique_ptr<OperatorContext> context;
   for (const std::weak_ptr<StepCapture>& weak : thread.captures) {
     const std::shared_ptr<StepCapture> capture = weak.lock();
     if (!capture) continue;
     capture->add_time(kNanosecondsPerOperator);
-    std::optional<StepCapture::Claim> claim;
-    without_throwing(capture, [&] {
-      const Quiet quiet;
-      claim = capture->begin(operator_name(function.name()), tensors);
+    without_throwing(*capture, [&] {
+      std::optional<StepCapture::Claim> claim = capture->begin(op, tensors);
+      if (!claim) return;
+      if (!context) context = std::make_unique<OperatorContext>();
+      context->claims.emplace_back(capture, std::move(*claim));
     });
-    if (!claim) continue;
-    if (!context) context = std::make_unique<OperatorContext>();
-    context->claims.emplace_back(capture, std::move(*claim));
   }
-  if (!context) return nullptr;
-  context->op = operator_name(function.name());
-  ++thread.claimed;
+  if (context) ++thread.claimed;
   return context;
 }
 
 void end(const at::RecordFunction& function, at::ObserverContext* base) {
-  if (!base) return;
-  auto* context = static_cast<OperatorContext*>(base);
   ThreadState& thread = thread_state();
-  if (context->is_backward_node) {
+  if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
     if (!thread.backward.empty()) thread.backward.pop_back();
     return;
   }
-  for (auto& [capture, claim] : context->claims) {
-    without_throwing(capture, [&, &who = capture, &what = claim] {
+  if (!base) return;
+  for (auto& [capture, claim] : static_cast<OperatorContext*>(base)->claims) {
+    const auto begun = std::chrono::steady_clock::now();
+    without_throwing(*capture, [&, &who = capture, &what = claim] {
       const Quiet quiet;
-      who->end(context->op, std::move(what), first_tensor(function.outputs()));
+      TensorPointers outputs;
+      add_tensors(function.outputs(), outputs);
+      who->end(operator_name(function.name()), std::move(what), outputs);
     });
+    capture->add_time((std::chrono::steady_clock::now() - begun).count());
   }
   --thread.claimed;
 }
@@ -152,11 +151,11 @@ void end(const at::RecordFunction& function, at::ObserverContext* base) {
 void observe(const std::shared_ptr<StepCapture>& capture) {
   const std::lock_guard<std::mutex> lock(registry_mutex);
   if (callback_handle == 0) {
-    callback_handle = at::addGlobalCallback(
-        at::RecordFunctionCallback(&start, &end)
-            .needsInputs(true)
-            .needsOutputs(true)
-            .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+    callback_handle =
+        at::addGlobalCallback(at::RecordFunctionCallback(&start, &end)
+                                  .needsInputs(true)
+                                  .needsOutputs(true)
+                                  .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
     callback_enabled = true;
   } else if (!callback_enabled) {
     at::reenableCallback(callback_handle);

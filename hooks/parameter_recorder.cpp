@@ -97,12 +97,28 @@ double ElementSample::change_ratio(const std::vector<double>& now) const {
   return change.ratio();
 }
 
-ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run)
-    : parameters_(parameters), silent_(parameters.all().size()) {
-  for (const WatchedParameter& parameter : parameters.all())
+ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
+  announce(run);
+}
+
+void ParameterRecorder::announce(Run& run) {
+  for (std::size_t i = frozen_.size(); i < parameters_.all().size(); ++i) {
+    const WatchedParameter& parameter = parameters_.all()[i];
     run.of(Axis::kParameter)
         .push_back({parameter.name, parameter.module, kind_of(parameter), shape_text(parameter.tensor),
                     dtype_text(parameter.tensor), parameter.tensor.numel()});
+  }
+  frozen_.resize(parameters_.all().size());
+  silent_.resize(parameters_.all().size());
+}
+
+void ParameterRecorder::note_frozen(std::size_t index, StepRecord& row) {
+  const WatchedParameter& parameter = parameters_.all()[index];
+  const bool frozen = !parameter.tensor.requires_grad();
+  // Without this, a frozen parameter looks like one that the loss does not depend on.
+  if (frozen && !frozen_[index])
+    row.events.push_back({row.step, "frozen-parameter", parameter.name, "requires_grad is off"});
+  frozen_[index] = frozen;
 }
 
 void ParameterRecorder::read_gradients(ParameterReadings& readings, Readback& readback) const {
@@ -140,11 +156,12 @@ void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readb
   }
 }
 
-void ParameterRecorder::record(ParameterReadings& readings, const Readback& readback, StepRecord& row) const {
+void ParameterRecorder::record(ParameterReadings& readings, const Readback& readback, StepRecord& row) {
   double squares = 0;
   bool any_gradient = false;
   for (std::size_t i = 0; i < readings.all.size(); ++i) {
     ParameterReadings::One& one = readings.all[i];
+    note_frozen(i, row);
     if (one.late_gradient) one.gradient = sums_of(*one.late_gradient, readback);
     if (one.before) {
       one.weight = sums_of(one.before->sums, readback);

@@ -58,6 +58,8 @@ class ParameterRecorder {
  public:
   ParameterRecorder(const WatchedParameters& parameters, Run& run);
 
+  /// Makes subjects of the parameters that have been added since.
+  void announce(Run& run);
   /// How weights on the CPU are read. Gradients are read whole in any case.
   enum class Weights : std::uint8_t {
     kWhole,
@@ -67,7 +69,7 @@ class ParameterRecorder {
   /// Gradients and weights, in one pass over each tensor; remembers weights to tell the update.
   void read(ParameterReadings& readings, Weights weights, Readback& readback);
   /// Gradient and weight quantities. @pre the readback given to `read` is ready.
-  void record(ParameterReadings& readings, const Readback& readback, StepRecord& row) const;
+  void record(ParameterReadings& readings, const Readback& readback, StepRecord& row);
   /// The effect of the update that followed `read`, from the weights as they are now.
   void read_update(ParameterReadings& readings, Readback& readback);
   /// @pre the readback given to `read_update` is ready, and `record` has been called.
@@ -82,11 +84,13 @@ class ParameterRecorder {
   std::string foreign_device() const;
 
  private:
+  void note_frozen(std::size_t index, StepRecord& row);
   void read_gradients(ParameterReadings& readings, Readback& readback) const;
   ParameterReadings::Late read_late(const at::Tensor& weight, Readback& readback);
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;
+  std::vector<bool> frozen_;  ///< By parameter, at the last recorded step.
   std::vector<bool> silent_;  ///< By parameter: the sample of its latest update showed no change.
   /// Indices of the sampled elements, on the device, by number of elements and stream.
   std::map<std::tuple<std::int64_t, c10::DeviceType, c10::DeviceIndex, c10::StreamId>, at::Tensor> places_;

@@ -6,29 +6,39 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
+#include <c10/util/SmallVector.h>
 
 #include "hooks/device_sums.h"
 #include "hooks/feature_sums.h"
+#include "hooks/strangers.h"
 #include "hooks/tensor_sums.h"
 #include "hooks/watched_parameters.h"
 
 namespace gradhealth::hooks {
 
+/// An operator's tensors. Few enough, nearly always, to need no memory of their own.
+using TensorPointers = c10::SmallVector<const at::Tensor*, 16>;
+
 /// One operator call whose output is recorded as an activation.
 struct ActivationCall {
   int parent = -1;     ///< The call whose output it was applied to; -1 for a layer or a tap.
-  std::string base;    ///< Layer: module path. Tap: its name. Otherwise: the operator.
+  int parameter = -1;  ///< The parameter that names a layer.
+  std::string base;  ///< Layer: module path. Tap: its name. Further output of a layer: "h_n". Otherwise: the operator.
   std::string module;
-  std::string op;      ///< "conv2d", "relu"; in-place variants lose their underscore.
+  std::string op;  ///< "conv2d", "relu"; in-place variants lose their underscore.
   std::string shape;
   std::string dtype;
   Units units = Units::kLastDimension;
-  int pass = 0;              ///< Forward passes are counted within the step.
-  bool superseded = false;   ///< The bias was added by an operator of its own: that call replaces this one.
+  int pass = 0;             ///< Forward passes are counted within the step, each thread's for themselves.
+  bool superseded = false;  ///< The bias was added by an operator of its own: that call replaces this one.
   bool gradient_expected = false;
   bool gradient_seen = false;
   ActivationSums values;
@@ -45,23 +55,28 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
  public:
   /// What `begin` makes of an operator; travels to `end`.
   struct Claim {
-    enum class Kind : std::uint8_t { kLayer, kDerivedWeight, kFollows } kind = Kind::kFollows;
+    enum class Kind : std::uint8_t {
+      kLayer,
+      kDerivedWeight,
+      kFollows,  ///< It makes something of recorded outputs, of strangers' outputs, or both.
+    } kind = Kind::kFollows;
     int parameter = -1;
-    int parent = -1;  ///< The latest recorded call among the inputs.
+    int parent = -1;         ///< The latest recorded call among the inputs.
+    int stranger = -1;       ///< The stranger behind an input.
     bool adds_bias = false;  ///< A layer's second half: the parent was its matrix product.
     std::optional<InputSums> input;
   };
 
   /// @param first_module the model's first layer, empty if not yet known; set when the first layer runs.
-  StepCapture(std::shared_ptr<const StorageTable> table, std::shared_ptr<const std::vector<std::string>> modules,
+  StepCapture(std::shared_ptr<const StorageTable> table, std::shared_ptr<const ParameterList> parameters,
               std::string first_module);
 
   /// How much of each activation is read; everything unless this is called, before the first operator.
   void sample(const Sampling& sampling) { sampling_ = sampling; }
   /// At an operator's start. Empty if the operator does not concern this model.
-  std::optional<Claim> begin(const std::string& op, const std::vector<at::Tensor>& inputs);
+  std::optional<Claim> begin(std::string_view op, c10::ArrayRef<const at::Tensor*> inputs);
   /// At its end.
-  void end(const std::string& op, Claim&& claim, const at::Tensor& output);
+  void end(std::string_view op, Claim&& claim, c10::ArrayRef<const at::Tensor*> outputs);
   void tap(const std::string& name, const at::Tensor& tensor);
   void add_gradient(int call, const at::Tensor& gradient);
   void fail(const std::string& error) noexcept;
@@ -71,6 +86,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   std::vector<ActivationCall> finish();
   /// Will bring the numbers of activations on a device; to be started after `finish`.
   const std::shared_ptr<Readback>& readback() const { return readback_; }
+  /// Known once the step has finished.
+  const std::vector<Stranger>& strangers() const { return strangers_; }
   const std::string& first_module() const { return first_module_; }
   std::string error() const;
   double own_seconds() const { return 1e-9 * static_cast<double>(own_nanoseconds_.load(std::memory_order_relaxed)); }
@@ -80,27 +97,57 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
   using WeakStorage = c10::weak_intrusive_ptr<c10::StorageImpl>;
 
-  int parameter_of(const at::Tensor& tensor);
-  int call_behind(const at::Tensor& tensor);
-  void follow(const at::Tensor& tensor, int call);
+  /// The parts that an operator's inputs play.
+  struct Roles {
+    const at::Tensor* weight = nullptr;    ///< The parameter of most dimensions.
+    const at::Tensor* data = nullptr;      ///< The first other tensor that is no scalar, if possible no leaf either.
+    const at::Tensor* stranger = nullptr;  ///< The unknown leaf of most dimensions.
+    int parameter = -1;                    ///< The parameter that names the layer.
+    int parent = -1;
+    int behind_stranger = -1;
+  };
+
+  Roles roles_of(c10::ArrayRef<const at::Tensor*> inputs);
+  bool names_better(int parameter, const at::Tensor& tensor, const Roles& roles) const;
+  std::optional<Claim> claim_of(std::string_view op, const Roles& roles);
+  const WatchedParameter& watched(int parameter) const { return (*parameters_)[static_cast<std::size_t>(parameter)]; }
+  const std::string& module_named_by(int parameter) const { return watched(parameter).module; }
+  int parameter_of(const at::Tensor& tensor) const;
+  int call_behind(const at::Tensor& tensor) const;
+  int stranger_behind(const at::Tensor& tensor) const;
+  bool is_input(const at::Tensor& leaf) const;
+  bool refresh_table(const at::Tensor& leaf);
+  int meet_stranger(std::string_view op, const at::Tensor& leaf, int parent);
+  void resolve_strangers();
+  void follow(const at::Tensor& tensor, int call, int stranger);
+  void derive(const at::Tensor& tensor, int parameter);
+  int begin_pass();
+  ActivationCall describe(std::string_view op, Claim& claim);
+  int record(ActivationCall&& call, const at::Tensor& output);
   ActivationSums read(const at::Tensor& tensor, Units units);
   int add_call(ActivationCall&& call, const at::Tensor& output);
 
   std::shared_ptr<const StorageTable> table_;
-  std::shared_ptr<const std::vector<std::string>> modules_;  ///< By parameter.
+  std::shared_ptr<const ParameterList> parameters_;
   std::shared_ptr<Readback> readback_ = std::make_shared<Readback>();
   mutable std::mutex mutex_;
   std::string first_module_;
   std::string error_;
   bool finished_ = false;
-  bool backward_since_layer_ = false;
-  int pass_ = 0;
   Sampling sampling_;
+  std::unordered_map<std::thread::id, int> passes_;  ///< Each thread's latest pass.
+  std::vector<bool> differentiated_;                 ///< By pass: the next layer on its thread begins another one.
   std::vector<ActivationCall> calls_;
   /// Outputs of recorded calls and what was made of them. Weak, because addresses of freed tensors are used again.
   std::unordered_map<const c10::TensorImpl*, std::pair<WeakTensor, int>> followed_;
+  /// The same of strangers.
+  std::unordered_map<const c10::TensorImpl*, std::pair<WeakTensor, int>> from_strangers_;
   /// Tensors computed from parameters alone, such as a normalised weight.
   std::unordered_map<const void*, std::pair<WeakStorage, int>> derived_;
+  std::vector<bool> used_;                          ///< By parameter: an operator has read it.
+  std::unordered_set<const void*> unknown_leaves_;  ///< The table was up to date when they were met.
+  std::unordered_set<const void*> inputs_;          ///< Storages of leaves that layers have taken for their data.
+  std::vector<Stranger> strangers_;
   std::atomic<std::int64_t> own_nanoseconds_{0};
 };
 

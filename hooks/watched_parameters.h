@@ -19,10 +19,14 @@ struct WatchedParameter {
   at::Tensor tensor;
 };
 
-/// Finds the parameter that a tensor is, or is a view of. Knows addresses only: keeps no tensor alive.
+using ParameterList = std::vector<WatchedParameter>;
+
+/// Finds the parameter that a tensor is, or is a view of. Keeps no tensor's memory alive.
 class StorageTable {
  public:
-  explicit StorageTable(const std::vector<WatchedParameter>& parameters);
+  explicit StorageTable(const ParameterList& parameters);
+  /// Whether the parameters still are where they were.
+  bool holds_for(const ParameterList& parameters) const;
   /// Index of the parameter whose memory `tensor` lies in, or -1.
   int find(const at::Tensor& tensor) const;
 
@@ -34,6 +38,8 @@ class StorageTable {
     int parameter = 0;
   };
   std::unordered_map<const void*, std::vector<Extent>> extents_;
+  /// By parameter. Weak, because addresses of freed storages are used again, by other parameters for one.
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> storages_;
 };
 
 /// The parameters of one model.
@@ -42,13 +48,21 @@ class WatchedParameters {
   /// @throws UsageError if there are none.
   explicit WatchedParameters(const NamedTensors& parameters);
 
-  const std::vector<WatchedParameter>& all() const { return parameters_; }
+  struct Adopted {
+    std::vector<std::string> replaced;
+    std::vector<std::string> added;
+  };
+  /// Takes over what the model has now: other tensors under known names in their place, further names at the end.
+  Adopted adopt(const NamedTensors& parameters);
+
+  const ParameterList& all() const { return *parameters_; }
+  /// The same, kept as it is now.
+  std::shared_ptr<const ParameterList> list() const { return parameters_; }
   /// The table for the parameters' present memory: they move when a model is copied to another type or loaded.
   std::shared_ptr<const StorageTable> table();
 
  private:
-  std::vector<WatchedParameter> parameters_;
-  std::vector<const void*> addresses_;
+  std::shared_ptr<const ParameterList> parameters_;
   std::shared_ptr<const StorageTable> table_;
 };
 
