@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -14,6 +15,7 @@
 #include <gradhealth/hooks.h>
 
 #include "hooks/activation_recorder.h"
+#include "hooks/gradient_clipping.h"
 #include "hooks/loss_watch.h"
 #include "hooks/messenger.h"
 #include "hooks/observer.h"
@@ -22,6 +24,9 @@
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
+#include "hooks/step_doubts.h"
+#include "hooks/update_observer.h"
+#include "hooks/update_watch.h"
 #include "hooks/watched_parameters.h"
 
 namespace gradhealth {
@@ -41,12 +46,14 @@ void check(const MonitorOptions& options) {
   if (!(options.budget >= 0 && options.budget <= 1))
     throw UsageError(fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1",
                                  options.budget));
+  if (options.first_step < 0)
+    throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
 }
 
 hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
   const char* ci = std::getenv("CI");
   const bool in_ci = ci && *ci;
-  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes};
+  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes, options.first_step};
 }
 
 }  // namespace
@@ -58,7 +65,9 @@ class Monitor::Impl {
       : options_((check(options), std::move(options))),
         messenger_(options_.messages),
         schedule_(schedule_options(options_)),
-        optimizer_(optimizer) {
+        optimizer_(optimizer),
+        clipping_(parameters),
+        steps_(options_.first_step) {
     if (environment_is("GRADHEALTH", "off")) {
       state_ = MonitorState::kOff;
       return;
@@ -74,10 +83,12 @@ class Monitor::Impl {
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
     writer_options.if_exists = options_.if_exists;
+    if (options_.first_step > 0) continue_run(file);
     writer_.emplace(file, run_, writer_options);
     path_ = writer_->status().path;
     if (path_ != file) messenger_.taken_path(file, path_);
-    begin_step(0);
+    watch_ = std::make_shared<hooks::UpdateWatch>(*parameters_, [this](Moment moment) { on_moment(moment); });
+    begin_step(steps_);
     last_return_ = created_ = Clock::now();
   }
 
@@ -89,14 +100,33 @@ class Monitor::Impl {
   }
 
   void step(const at::Tensor& loss) noexcept {
+    if (automatic()) return guarded([&] { note_doubt(Doubt::kStepCalled); });
+    if (watch_ && capture_) hooks::settle_backward();
+    take_step(loss);
+  }
+
+  double clip_grad_norm(double max_norm) noexcept {
     guarded([&] {
-      const Clock::time_point start = Clock::now();
-      end_step(loss, start);
-      last_return_ = Clock::now();
-      own_seconds_ += seconds(last_return_ - start);
-      weigh_cost(seconds(last_return_ - start));
+      hooks::settle_backward();
+      // Without a backward pass since the last step() this is clipping after it, and the update is still to come.
+      if (capture_ && !early_ && watch_->update_expected()) read_gradients();
     });
-    ++steps_;
+    // Whatever has become of the recording, the training asked for its gradients to be clipped.
+    hooks::Clip clip{std::numeric_limits<double>::quiet_NaN(), 1};
+    std::string error;
+    try {
+      clip = clipping_.clip(max_norm);
+    } catch (const std::exception& thrown) {
+      error = thrown.what();
+    }
+    guarded([&] {
+      if (!error.empty()) throw std::runtime_error("clip_grad_norm: " + error);
+      if (!early_) return;
+      const double before = early_->at(Quantity::kClipFactor);
+      early_->set(Quantity::kClipThreshold, max_norm);
+      early_->set(Quantity::kClipFactor, std::isnan(before) ? clip.factor : before * clip.factor);
+    });
+    return clip.norm;
   }
 
   void record(const std::string& name, double value) noexcept {
@@ -120,7 +150,7 @@ class Monitor::Impl {
     MonitorStatus status;
     status.state = state_;
     status.path = path_;
-    status.steps = steps_;
+    status.steps = steps_ - options_.first_step;
     status.recorded_steps = recorded_steps_;
     status.own_seconds = own_seconds_;
     status.error = error_;
@@ -141,6 +171,8 @@ class Monitor::Impl {
       guarded([&] {
         const at::NoGradGuard no_grad;
         const at::DisableRecordFunctionGuard no_record;
+        if (automatic()) hooks::settle_backward();
+        if (automatic() && watch_->update_is_missing()) note_doubt(Doubt::kEndedWithoutUpdate);
         stop_capture();
         if (!pending_ && !named_.empty()) {
           pending_.emplace();
@@ -160,6 +192,8 @@ class Monitor::Impl {
   }
 
  private:
+  using Moment = hooks::UpdateWatch::Moment;
+  using Doubt = hooks::Doubt;
   enum class Ending { kNextStep, kRunEnds };
 
   template <typename Body>
@@ -193,13 +227,100 @@ class Monitor::Impl {
     return foreign.empty();
   }
 
+  bool automatic() const { return options_.step == StepMode::kAutomatic; }
+
+  void take_step(const at::Tensor& loss) noexcept {
+    guarded([&] {
+      const Clock::time_point start = Clock::now();
+      end_step(loss, start);
+      last_return_ = Clock::now();
+      own_seconds_ += seconds(last_return_ - start);
+      weigh_cost(seconds(last_return_ - start));
+    });
+    ++steps_;
+  }
+
+  /// What has become of the gradients; called while the operator waits that makes it so.
+  void on_moment(Moment moment) noexcept {
+    if (moment == Moment::kUpdate || moment == Moment::kUpdateSkipped) {
+      if (automatic()) return end_automatic_step(moment);
+      if (moment == Moment::kUpdate) return;  // Before step() was called: a further update of the same step.
+    }
+    guarded([&] {
+      if (moment == Moment::kFailed) throw std::runtime_error("the gradients could not be followed");
+      if (moment == Moment::kGradientsChange) {
+        if (!automatic() || early_) return;
+        if (capture_ || !parameter_recorder_->gradient_sample_is_finite()) read_gradients();
+        return;
+      }
+      forget_gradients();
+      if (moment == Moment::kGradientsGrow) return;
+      if (capture_) capture_->forget_gradients();
+      if (automatic() && moment == Moment::kLikelyPassedThrough) note_doubt(Doubt::kLikelyPassedThrough);
+    });
+  }
+
+  void end_automatic_step(Moment moment) noexcept {
+    guarded([&] {
+      if (moment == Moment::kUpdateSkipped) note_doubt(Doubt::kUpdateSkipped);
+      if (!watch_->loss().defined()) note_doubt(Doubt::kLossUnknown);
+      if (watch_->updates_take_turns()) note_doubt(Doubt::kUpdatesTakeTurns);
+    });
+    take_step(watch_->loss());
+  }
+
+  void note_doubt(Doubt doubt) {
+    if (!doubts_.is_to_be_told(doubt)) return;
+    const std::string text = hooks::text(doubt);
+    writer_->append(Event{steps_, "automatic-step", "", text});
+    if (doubt == Doubt::kStepCalled) messenger_.usage(text);
+  }
+
+  /// Parameters and gradients of the step in progress, before anything changes them.
+  void read_gradients() {
+    const Clock::time_point start = Clock::now();
+    const at::NoGradGuard no_grad;
+    const at::DisableRecordFunctionGuard no_record;
+    if (!on_cpu()) return;
+    if (pending_) finish_pending(Ending::kNextStep);
+    StepRecord row = std::move(spare_);
+    row.clear();
+    parameter_recorder_->record(row);
+    if (const std::optional<int> stage = watch_->gradient_stage()) row.set(Quantity::kGradientStage, *stage);
+    early_ = std::move(row);
+    if (capture_) capture_->add_time((Clock::now() - start).count());
+  }
+
+  void forget_gradients() {
+    if (early_) spare_ = std::move(*early_);
+    early_.reset();
+  }
+
+  /// The run goes on in a further file, if there is one already.
+  void continue_run(const std::filesystem::path& file) {
+    run_.info.first_step = options_.first_step;
+    if (const std::optional<std::filesystem::path> last = latest_part(file)) run_.info.continues = last->filename().string();
+  }
+
   void begin_step(std::int64_t step) {
-    if (!schedule_.records(step)) return;
+    forget_gradients();
+    const bool recorded = schedule_.records(step);
+    if (recorded || automatic()) {
+      watch_->begin_step(parameters_->table());
+      hooks::watch_updates(watch_);
+    } else {
+      hooks::stop_watching_updates(watch_);
+    }
+    if (!recorded) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
     hooks::observe(capture_);
   }
 
   void stop_capture() noexcept {
+    try {
+      if (watch_) hooks::stop_watching_updates(watch_);
+    } catch (...) {  // A lock that cannot be had: it is stopped for good when the watch is gone.
+    }
     if (!capture_) return;
     try {
       hooks::stop_observing(capture_);
@@ -217,12 +338,15 @@ class Monitor::Impl {
     const double value = hooks::loss_value(loss);
     const bool has_loss = loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
-    if (!capture) suspicious |= !parameter_recorder_->gradient_sample_is_finite();
+    if (!capture) suspicious |= early_ || !parameter_recorder_->gradient_sample_is_finite();
     if (suspicious) schedule_.suspect(steps_);
     if (!capture && !suspicious && named_.empty()) return begin_step(steps_ + 1);
 
-    StepRecord row = std::move(spare_);
-    row.clear();
+    if (capture) hooks::stop_observing(capture);
+    if (!early_ && (capture || suspicious)) read_gradients();
+    if (state_ != MonitorState::kRecording) return;
+    StepRecord row = early_ ? std::move(*early_) : std::move(spare_);
+    if (!std::exchange(early_, std::nullopt)) row.clear();
     row.step = steps_;
     row.wall_time = seconds(start - created_);
     if (has_loss) {
@@ -231,17 +355,12 @@ class Monitor::Impl {
     }
     step_seconds_ = seconds(start - last_return_);
     if (capture) {
-      hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
       activation_recorder_.record(capture->finish(), run_, row);
       first_module_ = capture->first_module();
       capture_seconds_ = capture->own_seconds();
       own_seconds_ += capture_seconds_;
       step_seconds_ -= capture_seconds_;
-    }
-    if (capture || suspicious) {
-      if (!on_cpu()) return;
-      parameter_recorder_->record(row);
     }
     row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
@@ -319,6 +438,9 @@ class Monitor::Impl {
   hooks::Messenger messenger_;
   hooks::Schedule schedule_;
   torch::optim::Optimizer* optimizer_;
+  hooks::GradientClipping clipping_;
+  std::shared_ptr<hooks::UpdateWatch> watch_;  ///< Of every step in automatic mode, else of those that are recorded.
+  hooks::StepDoubts doubts_;
   std::optional<hooks::WatchedParameters> parameters_;
   std::shared_ptr<const std::vector<std::string>> modules_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
@@ -331,6 +453,7 @@ class Monitor::Impl {
   std::function<void(const Finding&)> callback_;
   std::shared_ptr<hooks::StepCapture> capture_;  ///< Of the step in progress, if it is recorded.
   std::optional<StepRecord> pending_;            ///< The last step, until its update can be measured.
+  std::optional<StepRecord> early_;              ///< Of the step in progress: its gradients, before they were changed.
   StepRecord spare_;
   std::map<std::string, double> named_;
   std::filesystem::path path_;
@@ -338,7 +461,7 @@ class Monitor::Impl {
   MonitorState state_ = MonitorState::kRecording;
   Clock::time_point created_;
   Clock::time_point last_return_;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_;  ///< Of the step in progress.
   std::int64_t recorded_steps_ = 0;
   std::size_t bytes_ = 0;
   double own_seconds_ = 0;
@@ -367,6 +490,7 @@ Monitor::Monitor(Monitor&&) noexcept = default;
 Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 
 void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
+double Monitor::clip_grad_norm(double max_norm) noexcept { return impl_->clip_grad_norm(max_norm); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }

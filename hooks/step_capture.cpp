@@ -219,6 +219,14 @@ void StepCapture::add_gradient(int call, const at::Tensor& gradient) {
   entry.gradient += sums;
 }
 
+void StepCapture::forget_gradients() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (ActivationCall& call : calls_) {
+    call.gradient_seen = false;
+    call.gradient = {};
+  }
+}
+
 void StepCapture::fail(const std::string& error) noexcept {
   try {
     const std::lock_guard<std::mutex> lock(mutex_);
