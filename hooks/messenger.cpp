@@ -37,6 +37,10 @@ void Messenger::callback_dropped() {
   if (messages_ != Messages::kNone) line("the on_finding callback threw; it is not called again, recording goes on");
 }
 
+void Messenger::usage(const std::string& advice) {
+  if (messages_ == Messages::kFindings) line(advice);
+}
+
 void Messenger::failure(const std::string& error) {
   if (messages_ != Messages::kNone)
     line(fmt::format("recording has stopped, the training goes on: {}", error));

@@ -15,6 +15,7 @@ class Messenger {
   void taken_path(const std::filesystem::path& asked, const std::filesystem::path& used);
   void finding(const Finding& finding, const std::filesystem::path& file);
   void callback_dropped();
+  void usage(const std::string& advice);
   void failure(const std::string& error);
 
  private:

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -16,6 +17,7 @@
 #include <gradhealth/hooks.h>
 
 #include "hooks/activation_recorder.h"
+#include "hooks/gradient_clipping.h"
 #include "hooks/loss_watch.h"
 #include "hooks/messenger.h"
 #include "hooks/observer.h"
@@ -25,8 +27,11 @@
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
+#include "hooks/step_doubts.h"
 #include "hooks/step_in_flight.h"
 #include "hooks/strangers.h"
+#include "hooks/update_observer.h"
+#include "hooks/update_watch.h"
 #include "hooks/vital_signs.h"
 #include "hooks/watched_parameters.h"
 
@@ -50,12 +55,14 @@ void check(const MonitorOptions& options) {
   if (!(options.budget >= 0 && options.budget <= 1))
     throw UsageError(fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1",
                                  options.budget));
+  if (options.first_step < 0)
+    throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
 }
 
 hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
   const char* ci = std::getenv("CI");
   const bool in_ci = ci && *ci;
-  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes};
+  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes, options.first_step};
 }
 
 }  // namespace
@@ -68,7 +75,9 @@ class Monitor::Impl {
         messenger_(options_.messages),
         schedule_(schedule_options(options_)),
         optimizer_(optimizer),
-        stranger_watch_(std::move(module)) {
+        clipping_(parameters),
+        stranger_watch_(std::move(module)),
+        steps_(options_.first_step) {
     if (environment_is("GRADHEALTH", "off")) {
       state_ = MonitorState::kOff;
       return;
@@ -82,10 +91,12 @@ class Monitor::Impl {
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
     writer_options.if_exists = options_.if_exists;
+    if (options_.first_step > 0) continue_run(file);
     writer_.emplace(file, run_, writer_options);
     path_ = writer_->status().path;
     if (path_ != file) messenger_.taken_path(file, path_);
-    begin_step(0);
+    watch_ = std::make_shared<hooks::UpdateWatch>(*parameters_, [this](Moment moment) { on_moment(moment); });
+    begin_step(steps_);
     last_return_ = created_ = Clock::now();
   }
 
@@ -97,14 +108,34 @@ class Monitor::Impl {
   }
 
   void step(const at::Tensor& loss) noexcept {
+    if (automatic()) return guarded([&] { note_doubt(Doubt::kStepCalled); });
+    if (watch_ && capture_) hooks::settle_backward();
+    take_step(loss);
+  }
+
+  double clip_grad_norm(double max_norm) noexcept {
     guarded([&] {
-      const Clock::time_point start = Clock::now();
-      end_step(loss, start);
-      last_return_ = Clock::now();
-      own_seconds_ += seconds(last_return_ - start);
-      weigh_cost(seconds(last_return_ - start));
+      hooks::settle_backward();
+      // Without a backward pass since the last step() this is clipping after it, and the update is still to come.
+      if (capture_ && !early_ && watch_->update_expected()) read_gradients(capture_);
     });
-    ++steps_;
+    // Whatever has become of the recording, the training asked for its gradients to be clipped.
+    hooks::Clip clip{std::numeric_limits<double>::quiet_NaN(), 1};
+    std::string error;
+    try {
+      clip = clipping_.clip(max_norm);
+    } catch (const std::exception& thrown) {
+      error = thrown.what();
+    }
+    guarded([&] {
+      if (!error.empty()) throw std::runtime_error("clip_grad_norm: " + error);
+      if (!early_) return;
+      StepRecord& row = early_->row;
+      const double before = row.at(Quantity::kClipFactor);
+      row.set(Quantity::kClipThreshold, max_norm);
+      row.set(Quantity::kClipFactor, std::isnan(before) ? clip.factor : before * clip.factor);
+    });
+    return clip.norm;
   }
 
   void record(const std::string& name, double value) noexcept {
@@ -128,7 +159,7 @@ class Monitor::Impl {
     MonitorStatus status;
     status.state = state_;
     status.path = path_;
-    status.steps = steps_;
+    status.steps = steps_ - options_.first_step;
     status.recorded_steps = recorded_steps_;
     status.own_seconds = own_seconds_;
     status.error = error_;
@@ -149,8 +180,10 @@ class Monitor::Impl {
       guarded([&] {
         const at::NoGradGuard no_grad;
         const at::DisableRecordFunctionGuard no_record;
+        if (automatic()) hooks::settle_backward();
+        if (automatic() && watch_->update_is_missing()) note_doubt(Doubt::kEndedWithoutUpdate);
         stop_capture();
-        if (!last_is_open() && !named_.empty()) add_step(seconds(Clock::now() - created_));
+        if (!last_is_open() && !named_.empty()) add_step(seconds(Clock::now() - created_), nullptr);
         if (last_is_open()) set_named(in_flight_.back().row);
         read_update(Ending::kRunEnds);
         deliver(Waiting::kUntilReady);
@@ -166,6 +199,8 @@ class Monitor::Impl {
   }
 
  private:
+  using Moment = hooks::UpdateWatch::Moment;
+  using Doubt = hooks::Doubt;
   enum class Ending { kNextStep, kRunEnds };
   enum class Waiting { kNone, kUntilReady };
 
@@ -200,11 +235,99 @@ class Monitor::Impl {
     return foreign.empty();
   }
 
+  bool automatic() const { return options_.step == StepMode::kAutomatic; }
+
+  void take_step(const at::Tensor& loss) noexcept {
+    guarded([&] {
+      const Clock::time_point start = Clock::now();
+      end_step(loss, start);
+      last_return_ = Clock::now();
+      own_seconds_ += seconds(last_return_ - start);
+      weigh_cost(seconds(last_return_ - start));
+    });
+    ++steps_;
+  }
+
+  /// What has become of the gradients; called while the operator waits that makes it so.
+  void on_moment(Moment moment) noexcept {
+    if (moment == Moment::kUpdate || moment == Moment::kUpdateSkipped) {
+      if (automatic()) return end_automatic_step(moment);
+      if (moment == Moment::kUpdate) return;  // Before step() was called: a further update of the same step.
+    }
+    guarded([&] {
+      if (moment == Moment::kFailed) throw std::runtime_error("the gradients could not be followed");
+      if (moment == Moment::kGradientsChange) {
+        if (!automatic() || early_) return;
+        if (capture_ || vital_signs_->suspicious()) read_gradients(capture_);
+        return;
+      }
+      forget_gradients();
+      if (moment == Moment::kGradientsGrow) return;
+      if (capture_) capture_->forget_gradients();
+      if (automatic() && moment == Moment::kLikelyPassedThrough) note_doubt(Doubt::kLikelyPassedThrough);
+    });
+  }
+
+  void end_automatic_step(Moment moment) noexcept {
+    guarded([&] {
+      if (moment == Moment::kUpdateSkipped) note_doubt(Doubt::kUpdateSkipped);
+      if (!watch_->loss().defined()) note_doubt(Doubt::kLossUnknown);
+      if (watch_->updates_take_turns()) note_doubt(Doubt::kUpdatesTakeTurns);
+    });
+    take_step(watch_->loss());
+  }
+
+  void note_doubt(Doubt doubt) {
+    if (!doubts_.is_to_be_told(doubt)) return;
+    const std::string text = hooks::text(doubt);
+    writer_->append(Event{steps_, "automatic-step", "", text});
+    if (doubt == Doubt::kStepCalled) messenger_.usage(text);
+  }
+
+  /// Parameters and gradients of the step in progress, before anything changes them.
+  /// @param capture of that step; null if it is not recorded otherwise.
+  void read_gradients(const std::shared_ptr<hooks::StepCapture>& capture) {
+    const Clock::time_point start = Clock::now();
+    const at::NoGradGuard no_grad;
+    const at::DisableRecordFunctionGuard no_record;
+    if (!on_known_devices()) return;
+    read_update(Ending::kNextStep);
+    deliver(Waiting::kNone);
+    early_ = fresh_step(capture);
+    using Weights = hooks::ParameterRecorder::Weights;
+    parameter_recorder_->read(early_->parameters, exact(steps_) ? Weights::kWhole : Weights::kSampled,
+                              *early_->readback);
+    early_->has_parameters = true;
+    if (const std::optional<int> stage = watch_->gradient_stage()) early_->row.set(Quantity::kGradientStage, *stage);
+    if (capture_) capture_->add_time((Clock::now() - start).count());  // Otherwise step() counts it.
+  }
+
+  void forget_gradients() {
+    if (!early_) return;
+    spare_ = std::move(*early_);
+    spare_.clear();
+    early_.reset();
+  }
+
+  /// The run goes on in a further file, if there is one already.
+  void continue_run(const std::filesystem::path& file) {
+    run_.info.first_step = options_.first_step;
+    if (const std::optional<std::filesystem::path> last = latest_part(file)) run_.info.continues = last->filename().string();
+  }
+
   void begin_step(std::int64_t step) {
+    forget_gradients();
     leaves_out_ = false;
-    if (!schedule_.records(step)) return;
-    leaves_out_ = in_flight_.size() >= kMostInFlight;
-    if (leaves_out_) return;
+    bool recorded = schedule_.records(step);
+    leaves_out_ = recorded && in_flight_.size() >= kMostInFlight;
+    recorded &= !leaves_out_;
+    if (recorded || automatic()) {
+      watch_->begin_step(parameters_->table());
+      hooks::watch_updates(watch_);
+    } else {
+      hooks::stop_watching_updates(watch_);
+    }
+    if (!recorded) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), parameters_->list(), first_module_);
     if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
     hooks::observe(capture_);
@@ -213,6 +336,10 @@ class Monitor::Impl {
   bool exact(std::int64_t step) const { return options_.statistics == Statistics::kExact || schedule_.exact(step); }
 
   void stop_capture() noexcept {
+    try {
+      if (watch_) hooks::stop_watching_updates(watch_);
+    } catch (...) {  // A lock that cannot be had: it is stopped for good when the watch is gone.
+    }
     if (!capture_) return;
     try {
       hooks::stop_observing(capture_);
@@ -233,37 +360,34 @@ class Monitor::Impl {
     const double value = late_loss ? 0 : hooks::loss_value(loss);
     const bool has_loss = !late_loss && loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
-    if (!capture) suspicious |= vital_signs_->suspicious();
+    if (!capture) suspicious |= early_ || vital_signs_->suspicious();
     if (suspicious) schedule_.suspect(steps_);
     const bool recorded = capture || suspicious;
     const bool watched =
         !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && in_flight_.size() < kMostInFlight;
     if (!recorded && !watched && named_.empty()) return begin_step(steps_ + 1);
 
-    hooks::StepInFlight& step = add_step(seconds(start - created_));
-    if (capture) step.readback = capture->readback();
-    if (watched && named_.empty()) step.purpose = hooks::StepInFlight::Purpose::kWatch;
-    if (has_loss) set_loss(value, step.row);
-    if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
-    step_seconds_ = seconds(start - last_return_);
+    std::vector<hooks::ActivationCall> calls;
+    std::vector<Event> events;
     if (capture) {
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
-      step.calls = capture->finish();
+      calls = capture->finish();
       first_module_ = capture->first_module();
-      meet_strangers(*capture, step.row);
+      events = meet_strangers(*capture);
       capture_seconds_ = capture->own_seconds();
       own_seconds_ += capture_seconds_;
-      step_seconds_ -= capture_seconds_;
     }
-    if (recorded) {
-      if (!on_known_devices()) return;
-      using Weights = hooks::ParameterRecorder::Weights;
-      parameter_recorder_->read(step.parameters, exact(steps_) ? Weights::kWhole : Weights::kSampled, *step.readback);
-      step.has_parameters = true;
-    } else if (watched) {
-      step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
-    }
+    if (recorded && !early_) read_gradients(capture);
+    if (state_ != MonitorState::kRecording) return;
+    hooks::StepInFlight& step = add_step(seconds(start - created_), capture);
+    if (watched && named_.empty()) step.purpose = hooks::StepInFlight::Purpose::kWatch;
+    if (has_loss) set_loss(value, step.row);
+    if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
+    step.calls = std::move(calls);
+    step.row.events.insert(step.row.events.end(), events.begin(), events.end());
+    step_seconds_ = seconds(start - last_return_) - (capture ? capture_seconds_ : 0);
+    if (watched) step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
     step.readback->start();
     step.row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
@@ -275,11 +399,18 @@ class Monitor::Impl {
     begin_step(steps_ + 1);
   }
 
-  hooks::StepInFlight& add_step(double wall_time) {
-    hooks::StepInFlight& step = in_flight_.emplace_back(std::move(spare_));
+  hooks::StepInFlight fresh_step(const std::shared_ptr<hooks::StepCapture>& capture) {
+    hooks::StepInFlight step = std::move(spare_);
+    step.clear();
+    step.readback = capture ? capture->readback() : std::make_shared<hooks::Readback>();
+    return step;
+  }
+
+  hooks::StepInFlight& add_step(double wall_time, const std::shared_ptr<hooks::StepCapture>& capture) {
+    hooks::StepInFlight& step = in_flight_.emplace_back(early_ ? std::move(*early_) : fresh_step(capture));
+    early_.reset();
     step.row.step = steps_;
     step.row.wall_time = wall_time;
-    step.readback = std::make_shared<hooks::Readback>();
     return step;
   }
 
@@ -291,11 +422,17 @@ class Monitor::Impl {
     row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
   }
 
-  void meet_strangers(const hooks::StepCapture& capture, StepRecord& row) {
-    if (capture.strangers().empty()) return;
-    std::vector<Event> events = stranger_watch_.meet(capture.strangers(), row.step, *parameters_);
-    row.events.insert(row.events.end(), events.begin(), events.end());
+  std::vector<Event> meet_strangers(const hooks::StepCapture& capture) {
+    if (capture.strangers().empty()) return {};
+    std::vector<Event> events = stranger_watch_.meet(capture.strangers(), steps_, *parameters_);
     parameter_recorder_->announce(run_);
+    if (events.empty()) return events;
+    forget_gradients();  // They were read of the parameters as they were known before.
+    NamedTensors parameters;
+    for (const hooks::WatchedParameter& parameter : parameters_->all())
+      parameters.emplace_back(parameter.name, parameter.tensor);
+    clipping_ = hooks::GradientClipping(parameters);
+    return events;
   }
 
   void set_named(StepRecord& row) {
@@ -413,6 +550,9 @@ class Monitor::Impl {
   hooks::Messenger messenger_;
   hooks::Schedule schedule_;
   torch::optim::Optimizer* optimizer_;
+  hooks::GradientClipping clipping_;
+  std::shared_ptr<hooks::UpdateWatch> watch_;  ///< Of every step in automatic mode, else of those that are recorded.
+  hooks::StepDoubts doubts_;
   std::optional<hooks::WatchedParameters> parameters_;
   hooks::StrangerWatch stranger_watch_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
@@ -426,6 +566,7 @@ class Monitor::Impl {
   std::function<void(const Finding&)> callback_;
   std::shared_ptr<hooks::StepCapture> capture_;  ///< Of the step in progress, if it is recorded.
   std::deque<hooks::StepInFlight> in_flight_;    ///< In order; the last one's update comes after its step().
+  std::optional<hooks::StepInFlight> early_;     ///< Of the step in progress: its gradients, before they were changed.
   hooks::StepInFlight spare_;
   std::map<std::string, double> named_;
   std::filesystem::path path_;
@@ -433,7 +574,7 @@ class Monitor::Impl {
   MonitorState state_ = MonitorState::kRecording;
   Clock::time_point created_;
   Clock::time_point last_return_;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_;  ///< Of the step in progress.
   std::int64_t recorded_steps_ = 0;
   std::int64_t left_out_ = 0;  ///< Steps that a device was too far behind for.
   std::size_t bytes_ = 0;
@@ -465,6 +606,7 @@ Monitor::Monitor(Monitor&&) noexcept = default;
 Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 
 void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
+double Monitor::clip_grad_norm(double max_norm) noexcept { return impl_->clip_grad_norm(max_norm); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }

@@ -34,7 +34,7 @@ std::int64_t Schedule::interval(std::int64_t step) const {
 }
 
 bool Schedule::records(std::int64_t step) const {
-  if (options_.every == 0 && step < kDenseStart) return true;
+  if (options_.every == 0 && step - options_.first_step < kDenseStart) return true;
   if (step < dense_until_) return true;
   return step % interval(step) == 0;
 }
@@ -43,7 +43,7 @@ bool Schedule::observe_cost(std::int64_t step, double own_seconds, double step_s
   const bool first = mean_step_ == 0;
   mean_own_ += (first ? 1 : kSmoothing) * (own_seconds - mean_own_);
   mean_step_ += (first ? 1 : kSmoothing) * (step_seconds - mean_step_);
-  if (options_.every != 0 || options_.budget <= 0 || step < kDenseStart) return false;
+  if (options_.every != 0 || options_.budget <= 0 || step - options_.first_step < kDenseStart) return false;
   const double share = kCostPerMeasured * mean_own_ / (mean_step_ * static_cast<double>(interval(step)));
   if (share <= options_.budget || cost_factor_ >= kMostFactor) return false;
   cost_factor_ *= 2;

@@ -9,6 +9,7 @@ struct ScheduleOptions {
   std::int64_t every = 0;   ///< As in MonitorOptions.
   double budget = 0;        ///< Share of the training time; 0: no limit.
   std::size_t max_bytes = 0;
+  std::int64_t first_step = 0;  ///< The beginning of a continued run is recorded as densely as that of a new one.
 };
 
 /// Decides which steps are recorded: a function of the step number, which budget, file size and suspicion change only

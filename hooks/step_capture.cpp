@@ -399,6 +399,15 @@ void StepCapture::add_gradient(int call, const at::Tensor& gradient) {
   if (reading == Reading::kLater) calls_[index].late_gradients.push_back(late);
 }
 
+void StepCapture::forget_gradients() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (ActivationCall& call : calls_) {
+    call.gradient_seen = false;
+    call.gradient = {};
+    call.late_gradients.clear();
+  }
+}
+
 void StepCapture::fail(const std::string& error) noexcept {
   try {
     const std::lock_guard<std::mutex> lock(mutex_);

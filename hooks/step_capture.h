@@ -78,6 +78,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   /// At its end.
   void end(std::string_view op, Claim&& claim, c10::ArrayRef<const at::Tensor*> outputs);
   void tap(const std::string& name, const at::Tensor& tensor);
+  /// The gradients of the passes so far were discarded by the trainer: what is differentiated from now on is the step.
+  void forget_gradients();
   void add_gradient(int call, const at::Tensor& gradient);
   void fail(const std::string& error) noexcept;
 

@@ -47,6 +47,17 @@ enum class Statistics : std::uint8_t {
   kExact,
 };
 
+/// What ends a step.
+enum class StepMode : std::uint8_t {
+  kExplicit,  ///< A call of step().
+  /// The update itself: the first operator that writes to a parameter in place after a backward pass. Gradients are read
+  /// before anything changes them, so the numbers are those of a step() right after the last backward(). The loss is what
+  /// the last backward pass started from (a scaled loss where it is scaled). What cannot be told for certain is marked by
+  /// an event of the kind "automatic-step": updates that were skipped, passes for another model's sake, optimizers of
+  /// different parameters that take turns. All operators of the process are looked at, at every step.
+  kAutomatic,
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -62,6 +73,10 @@ struct MonitorOptions {
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
   DiagnosisOptions rules;  ///< From load_config(), for one.
+  StepMode step = StepMode::kExplicit;
+  /// Number of the first step, where a training goes on from a checkpoint: the updates made before. The run goes on in
+  /// a further file, run-2.h5 after run.h5, which the tools read after the first.
+  std::int64_t first_step = 0;
 };
 
 enum class MonitorState : std::uint8_t {
@@ -74,7 +89,7 @@ enum class MonitorState : std::uint8_t {
 struct MonitorStatus {
   MonitorState state = MonitorState::kRecording;
   std::filesystem::path path;        ///< The file actually written.
-  std::int64_t steps = 0;            ///< step() calls.
+  std::int64_t steps = 0;            ///< Steps that have ended in this monitor's time.
   std::int64_t recorded_steps = 0;   ///< Rows handed to the file.
   std::int64_t committed_steps = 0;  ///< Rows that a reader is guaranteed to find.
   std::int64_t dropped_steps = 0;    ///< Rows lost to a full queue or after a failure.
@@ -89,7 +104,8 @@ struct MonitorStatus {
 /// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors and
 /// close() throws. CPU tensors only in this version; a model on another device disables the monitor.
 ///
-/// Threads: forward and backward passes may run on any thread; the members are for one thread at a time.
+/// Threads: forward and backward passes may run on any thread; the members are for one thread at a time, and so are
+/// updates of the model in automatic mode.
 class Monitor {
  public:
   /// @param path run file to create, or a directory (existing, or ending in a slash) for `<name>.h5`.
@@ -107,9 +123,15 @@ class Monitor {
   Monitor(Monitor&&) noexcept;
   Monitor& operator=(Monitor&&) noexcept;
 
-  /// Ends a step: call once per optimizer update, after the last backward() and before the update.
+  /// Ends a step: call once per optimizer update, after the last backward() and before the update; before or after the
+  /// trainer's own clipping (see Quantity::kGradientStage). Ignored, and said so once, with StepMode::kAutomatic.
   /// @param loss scalar; reading it is the only use made of it.
   void step(const at::Tensor& loss) noexcept;
+  /// Clips the gradients as torch::nn::utils::clip_grad_norm_(parameters, max_norm) does, to the bit, each parameter
+  /// once; the step records their norms before, the threshold and the factor. Call after the last backward() and before
+  /// step(). Clips when nothing is recorded too.
+  /// @returns the L2 norm over all gradients before clipping; NaN if LibTorch could not clip.
+  double clip_grad_norm(double max_norm) noexcept;
   /// Records a number under a name of the trainer's own, with the next step(); after the last one, with that.
   void record(const std::string& name, double value) noexcept;
   /// Records an intermediate tensor as an activation. Call in the forward pass, when the tensor has its final value.

@@ -108,6 +108,8 @@ struct RunInfo {
   std::string optimizer;  ///< "SGD", "Adam", …; empty when the monitor was given none.
   std::optional<double> momentum;      ///< SGD's momentum, or Adam's beta1.
   std::optional<double> weight_decay;
+  std::int64_t first_step = 0;  ///< Updates made before this file's first step, by an earlier part of the run.
+  std::string continues;        ///< File name of that part, in the same directory; empty if there is none.
 };
 
 /// Who was recorded. Subjects are only ever appended.
@@ -122,7 +124,7 @@ struct Run {
 /// Something that happened, as opposed to something measured at every step.
 struct Event {
   std::int64_t step = 0;
-  std::string kind;     ///< "nonfinite-input", "finding", "schedule", "monitor".
+  std::string kind;     ///< "nonfinite-input", "finding", "schedule", "monitor", "automatic-step".
   std::string subject;  ///< Subject name, or empty.
   std::string text;
 };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,10 @@ class RunReader {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// The last of the names run.h5, run-2.h5, … that are taken, which IfExists::kNextName would go on from; nothing if
+/// `path` itself is free.
+std::optional<std::filesystem::path> latest_part(const std::filesystem::path& path);
 
 /// The run files of a run: the file itself, or a directory's `*.h5` in name order.
 /// @throws IoError if the path does not exist or the directory holds no run file.

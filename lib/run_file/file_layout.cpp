@@ -67,6 +67,8 @@ void FileWriter::write_info(const RunInfo& info) {
   write_text_attribute(file_.get(), "optimizer", info.optimizer);
   if (info.momentum) put_number("momentum", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.momentum);
   if (info.weight_decay) put_number("weight_decay", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.weight_decay);
+  if (info.first_step > 0) put_number("first_step", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.first_step);
+  if (!info.continues.empty()) write_text_attribute(file_.get(), "continues", info.continues);
 }
 
 void FileWriter::create_datasets(const Run& run) {

@@ -60,16 +60,20 @@ std::filesystem::path temporary_name(const std::filesystem::path& path) {
   return name;
 }
 
+std::filesystem::path numbered_name(const std::filesystem::path& path, int number) {
+  if (number == 1) return path;
+  return path.parent_path() / fmt::format("{}-{}{}", path.stem().string(), number, path.extension().string());
+}
+
 std::filesystem::path publish(const std::filesystem::path& temporary, const std::filesystem::path& path,
                               IfExists if_exists) {
-  std::filesystem::path name = path;
-  for (int number = 2; number <= kMostNames; ++number) {
+  for (int number = 1; number <= kMostNames; ++number) {
+    const std::filesystem::path name = numbered_name(path, number);
     const int error = rename_without_overwriting(temporary, name);
     if (error == 0) return name;
     if (error != EEXIST)
       throw IoError(fmt::format("{}: cannot be created: {}", name.string(), std::strerror(error)));
     if (if_exists == IfExists::kError) fail_taken(path);
-    name = path.parent_path() / fmt::format("{}-{}{}", path.stem().string(), number, path.extension().string());
   }
   throw IoError(fmt::format("{}: this and the next {} names are taken; tidy up the directory", path.string(), kMostNames));
 }

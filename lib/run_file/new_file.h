@@ -11,6 +11,9 @@ namespace gradhealth::run_file {
 /// cannot be made.
 void prepare_path(const std::filesystem::path& path, IfExists if_exists);
 
+/// run.h5 for 1, run-2.h5 for 2.
+std::filesystem::path numbered_name(const std::filesystem::path& path, int number);
+
 /// A name beside `path` that no other process uses.
 std::filesystem::path temporary_name(const std::filesystem::path& path);
 

@@ -6,7 +6,19 @@
 #include <gradhealth/errors.h>
 #include <gradhealth/run_file.h>
 
+#include "run_file/new_file.h"
+
 namespace gradhealth {
+
+std::optional<std::filesystem::path> latest_part(const std::filesystem::path& path) {
+  std::optional<std::filesystem::path> latest;
+  std::error_code ignored;
+  for (int number = 1;; ++number) {
+    std::filesystem::path name = run_file::numbered_name(path, number);
+    if (!std::filesystem::exists(std::filesystem::symlink_status(name, ignored))) return latest;
+    latest = std::move(name);
+  }
+}
 
 std::vector<std::filesystem::path> run_files(const std::filesystem::path& run) {
   std::error_code error;

@@ -54,6 +54,11 @@ RunInfo read_info(const CheckedFile& file, const std::filesystem::path& path) {
   info.optimizer = file.text_attribute("optimizer");
   info.momentum = file.number_attribute("momentum");
   info.weight_decay = file.number_attribute("weight_decay");
+  const double first_step = file.number_attribute("first_step").value_or(0);
+  if (!(first_step >= 0 && first_step < static_cast<double>(kMostRows)))
+    file.damaged("first_step", fmt::format("has the unreasonable value {:g}", first_step));
+  info.first_step = static_cast<std::int64_t>(first_step);
+  info.continues = file.text_attribute("continues");
   return info;
 }
 

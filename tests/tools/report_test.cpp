@@ -135,3 +135,22 @@ TEST_CASE("a wrong configuration is refused with its place", "[tools]") {
     }
   }
 }
+
+TEST_CASE("a run that goes on in a further file is one model, and steps made again count once", "[tools]") {
+  const Folder folder;
+  fs::create_directory(folder / "run");
+  runs::healthy(folder / "run/run.h5", 300, "", runs::Ending::kUnfinished);  // Killed: there is a checkpoint at 200.
+  runs::broken_continuation(folder / "run/run-2.h5", "run.h5", 200);
+  const nlohmann::json j = nlohmann::json::parse(folder.gradhealth("report run --format json").out);
+  REQUIRE(j["models"].size() == 1);
+  CHECK(j["steps"] == 300);
+  CHECK(j["finished"] == true);
+  REQUIRE(j["diagnoses"].size() >= 1);
+  CHECK(j["diagnoses"][0]["subject"].get<std::string>().find("fc1.weight") != std::string::npos);
+  CHECK(j["diagnoses"][0]["first_step"] == 240);
+  // By itself, and beside a file that it does not name, each is a model.
+  CHECK(nlohmann::json::parse(folder.gradhealth("report run/run-2.h5 --format json").out)["steps"] == 100);
+  runs::broken_continuation(folder / "run/other.h5", "missing.h5", 200);
+  runs::broken_continuation(folder / "run/itself.h5", "itself.h5", 200);
+  CHECK(nlohmann::json::parse(folder.gradhealth("report run --format json").out)["models"].size() == 3);
+}

@@ -1,7 +1,9 @@
 #include "tools/runs.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include <hdf5.h>
 
@@ -117,6 +119,27 @@ void broken(const std::filesystem::path& path, const std::string& model) {
   for (std::int64_t step = 0; step < 100; ++step) {
     StepRecord record = healthy_step(run, step);
     if (step >= 40) spoil(run, record);
+    writer.append(run, record);
+  }
+  writer.close();
+}
+
+void broken_continuation(const std::filesystem::path& path, const std::string& continues, std::int64_t first_step) {
+  Run run = network("");
+  run.info.continues = continues;
+  run.info.first_step = first_step;
+  std::vector<gradhealth::Subject>& parameters = run.of(Axis::kParameter);
+  std::reverse(parameters.begin(), parameters.end());
+  const auto weight = static_cast<std::size_t>(
+      std::find_if(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "fc1.weight"; }) -
+      parameters.begin());
+  RunWriter writer(path, run);
+  for (std::int64_t step = first_step; step < first_step + 100; ++step) {
+    StepRecord record = healthy_step(run, step);
+    if (step >= first_step + 40) {
+      record.set(Quantity::kGradientNorm, weight, std::numeric_limits<double>::quiet_NaN());
+      record.set(Quantity::kGradientNonfinite, weight, 64);
+    }
     writer.append(run, record);
   }
   writer.close();

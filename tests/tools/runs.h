@@ -16,6 +16,10 @@ void healthy(const std::filesystem::path& path, std::int64_t steps = 300, const 
 /// The same until the loss, the gradients and the weights turn NaN at step 40.
 void broken(const std::filesystem::path& path, const std::string& model = "");
 
+/// A hundred steps that go on from a checkpoint at `first_step` of the file `continues`, with the parameters in another
+/// order. From `first_step` + 40 on, fc1.weight's gradient is NaN.
+void broken_continuation(const std::filesystem::path& path, const std::string& continues, std::int64_t first_step);
+
 /// The first `share` of a file's bytes.
 void truncate(const std::filesystem::path& path, double share);
 

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include <gradhealth/run.h>
+#include <gradhealth/run_file.h>
+
+namespace gradhealth {
+
+/// The files of one run, first part first.
+using Parts = std::vector<RunReader>;
+
+/// Puts each file that goes on from another one of the list behind that one. The rest keeps its order.
+std::vector<Parts> joined(const std::vector<std::filesystem::path>& files);
+
+/// Several parts as one run: subjects that a later part shares with an earlier one keep their place, by name.
+class JoinedRun {
+ public:
+  explicit JoinedRun(const Parts& parts);
+
+  const Run& run() const { return run_; }
+  /// Calls `visit` for every step in order. Steps of a part that the next one made again, from an earlier checkpoint,
+  /// are left out: the weights that they led to were abandoned.
+  void for_each_step(const std::function<void(const StepRecord&)>& visit) const;
+
+ private:
+  using Places = std::array<std::vector<std::size_t>, kAxisCount>;  ///< In the joined run, of each subject of a part.
+
+  const Parts& parts_;
+  Run run_;
+  std::vector<Places> places_;
+};
+
+}  // namespace gradhealth
