@@ -148,8 +148,13 @@ class Monitor::Impl {
         const at::NoGradGuard no_grad;
         const at::DisableRecordFunctionGuard no_record;
         stop_capture();
-        if (!last_is_open() && !named_.empty()) add_step(seconds(Clock::now() - created_));
-        if (last_is_open()) set_named(in_flight_.back().row);
+        if (!named_.empty()) {
+          if (!last_is_open() || in_flight_.back().purpose == hooks::StepInFlight::Purpose::kWatch) {
+            read_update(Ending::kRunEnds);
+            add_step(seconds(Clock::now() - created_)).readback = std::make_shared<hooks::Readback>();
+          }
+          set_named(in_flight_.back().row);
+        }
         read_update(Ending::kRunEnds);
         deliver(Waiting::kUntilReady);
         if (left_out_ > 0)
@@ -200,7 +205,7 @@ class Monitor::Impl {
 
   void begin_step(std::int64_t step) {
     leaves_out_ = false;
-    if (!schedule_.records(step)) return;
+    if (state_ != MonitorState::kRecording || !schedule_.records(step)) return;
     leaves_out_ = in_flight_.size() >= kMostInFlight;
     if (leaves_out_) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
@@ -236,7 +241,7 @@ class Monitor::Impl {
     if (!recorded && !watched && named_.empty()) return begin_step(steps_ + 1);
 
     hooks::StepInFlight& step = add_step(seconds(start - created_));
-    if (capture) step.readback = capture->readback();
+    step.readback = capture ? capture->readback() : std::make_shared<hooks::Readback>();
     if (watched && named_.empty()) step.purpose = hooks::StepInFlight::Purpose::kWatch;
     if (has_loss) set_loss(value, step.row);
     if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
@@ -272,11 +277,10 @@ class Monitor::Impl {
     hooks::StepInFlight& step = in_flight_.emplace_back(std::move(spare_));
     step.row.step = steps_;
     step.row.wall_time = wall_time;
-    step.readback = std::make_shared<hooks::Readback>();
     return step;
   }
 
-  /// Whether the last step is recorded and its update has not been read yet.
+  /// Whether the last step's update has not been read yet.
   bool last_is_open() const { return !in_flight_.empty() && !in_flight_.back().update_readback; }
 
   static void set_loss(double value, StepRecord& row) {
@@ -308,22 +312,25 @@ class Monitor::Impl {
   /// Hands on, in order, the steps whose numbers have arrived.
   void deliver(Waiting waiting) {
     while (!in_flight_.empty()) {
-      hooks::StepInFlight& step = in_flight_.front();
-      if (!step.values_recorded) {
-        if (!arrived(*step.readback, waiting)) return;
-        record_values(step);
+      hooks::StepInFlight& first = in_flight_.front();
+      if (!first.values_recorded) {
+        if (!arrived(*first.readback, waiting)) return;
+        record_values(first);
       }
-      if (!step.update_readback || !arrived(*step.update_readback, waiting)) return;
-      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
-      spare_ = std::move(step);
-      spare_.clear();
+      if (!first.update_readback || !arrived(*first.update_readback, waiting)) return;
+      // Out of the queue first: a callback on a finding may close the monitor.
+      hooks::StepInFlight step = std::move(first);
       in_flight_.pop_front();
+      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
+      step.clear();
+      spare_ = std::move(step);
     }
   }
 
   static bool arrived(hooks::Readback& readback, Waiting waiting) {
-    if (waiting == Waiting::kUntilReady) readback.wait();
-    return readback.ready();
+    if (waiting == Waiting::kNone) return readback.ready();
+    readback.wait();
+    return true;
   }
 
   void record_values(hooks::StepInFlight& step) {

@@ -77,7 +77,7 @@ class ParameterRecorder {
   std::string foreign_device() const;
 
  private:
-  ParameterReadings::Late read_late(const at::Tensor& weight, Readback& readback);
+  ReadbackSlot late_sample(const at::Tensor& weight, Readback& readback);
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;
