@@ -226,7 +226,7 @@ ReadbackSlot late_values(const at::Tensor& tensor, Readback& readback) {
   const Quiet quiet;
   const bool as_it_is = tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kDouble;
   const bool reduced = tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16;
-  return readback.add(as_it_is ? tensor.clone() : tensor.to(reduced ? at::kFloat : at::kDouble));
+  return readback.add(as_it_is ? tensor : tensor.to(reduced ? at::kFloat : at::kDouble));
 }
 
 }  // namespace gradhealth::hooks

@@ -183,8 +183,13 @@ class Monitor::Impl {
         if (automatic()) hooks::settle_backward();
         if (automatic() && watch_->update_is_missing()) note_doubt(Doubt::kEndedWithoutUpdate);
         stop_capture();
-        if (!last_is_open() && !named_.empty()) add_step(seconds(Clock::now() - created_), nullptr);
-        if (last_is_open()) set_named(in_flight_.back().row);
+        if (!named_.empty()) {
+          if (!last_is_open() || in_flight_.back().purpose == hooks::StepInFlight::Purpose::kWatch) {
+            read_update(Ending::kRunEnds);
+            add_step(seconds(Clock::now() - created_), nullptr);
+          }
+          set_named(in_flight_.back().row);
+        }
         read_update(Ending::kRunEnds);
         deliver(Waiting::kUntilReady);
         if (left_out_ > 0)
@@ -318,6 +323,7 @@ class Monitor::Impl {
   void begin_step(std::int64_t step) {
     forget_gradients();
     leaves_out_ = false;
+    if (state_ != MonitorState::kRecording) return;
     bool recorded = schedule_.records(step);
     leaves_out_ = recorded && in_flight_.size() >= kMostInFlight;
     recorded &= !leaves_out_;
@@ -414,7 +420,7 @@ class Monitor::Impl {
     return step;
   }
 
-  /// Whether the last step is recorded and its update has not been read yet.
+  /// Whether the last step's update has not been read yet.
   bool last_is_open() const { return !in_flight_.empty() && !in_flight_.back().update_readback; }
 
   static void set_loss(double value, StepRecord& row) {
@@ -459,22 +465,25 @@ class Monitor::Impl {
   /// Hands on, in order, the steps whose numbers have arrived.
   void deliver(Waiting waiting) {
     while (!in_flight_.empty()) {
-      hooks::StepInFlight& step = in_flight_.front();
-      if (!step.values_recorded) {
-        if (!arrived(*step.readback, waiting)) return;
-        record_values(step);
+      hooks::StepInFlight& first = in_flight_.front();
+      if (!first.values_recorded) {
+        if (!arrived(*first.readback, waiting)) return;
+        record_values(first);
       }
-      if (!step.update_readback || !arrived(*step.update_readback, waiting)) return;
-      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
-      spare_ = std::move(step);
-      spare_.clear();
+      if (!first.update_readback || !arrived(*first.update_readback, waiting)) return;
+      // Out of the queue first: a callback on a finding may close the monitor.
+      hooks::StepInFlight step = std::move(first);
       in_flight_.pop_front();
+      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
+      step.clear();
+      spare_ = std::move(step);
     }
   }
 
   static bool arrived(hooks::Readback& readback, Waiting waiting) {
-    if (waiting == Waiting::kUntilReady) readback.wait();
-    return readback.ready();
+    if (waiting == Waiting::kNone) return readback.ready();
+    readback.wait();
+    return true;
   }
 
   void record_values(hooks::StepInFlight& step) {

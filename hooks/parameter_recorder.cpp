@@ -148,7 +148,8 @@ void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readb
     ParameterReadings::One& one = readings.all[i];
     const at::Tensor& weight = parameters_.all()[i].tensor;
     const Reading reading = reading_of(weight);
-    if (reading == Reading::kLater) one.before = read_late(weight, readback);
+    if (reading == Reading::kLater)
+      one.before = {late_sums(weight, Detail::kSums, readback), late_sample(weight, readback)};
     if (reading != Reading::kNow) continue;
     one.weight = whole ? tensor_sums(weight) : sampled_sums(weight, kSampledElements);
     one.sample.take(weight);
@@ -189,7 +190,10 @@ void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readb
     ParameterReadings::One& one = readings.all[i];
     const at::Tensor& weight = parameters_.all()[i].tensor;
     const Reading reading = reading_of(weight);
-    if (one.before && reading == Reading::kLater) one.after = read_late(weight, readback);
+    if (one.before && reading == Reading::kLater) {
+      one.after = {{}, late_sample(weight, readback)};
+      if (weight.numel() > kSampled) one.after->sums = late_sums(weight, Detail::kSums, readback);
+    }
     if (one.before || reading != Reading::kNow || !one.sample.taken()) continue;
     one.update_ratio = one.sample.change_ratio(weight);
     silent_[i] = *one.update_ratio == 0;
@@ -208,19 +212,16 @@ void ParameterRecorder::record_update(const ParameterReadings& readings, const R
     const std::vector<double> now = readback.values(one.after->sample);
     if (now.empty()) continue;
     const double ratio = one.sample.change_ratio(now);
-    if (ratio == 0 && one.after->sums.count > kSampled && differ(sums_of(one.after->sums, readback), *one.weight))
+    if (ratio == 0 && one.after->sums.slot.filled() && differ(sums_of(one.after->sums, readback), *one.weight))
       continue;
     set_update_ratio(ratio, i, row);
   }
 }
 
-ParameterReadings::Late ParameterRecorder::read_late(const at::Tensor& weight, Readback& readback) {
-  ParameterReadings::Late late;
-  late.sums = late_sums(weight, Detail::kSums, readback);
-  if (weight.numel() == 0 || !weight.is_non_overlapping_and_dense()) return late;
+ReadbackSlot ParameterRecorder::late_sample(const at::Tensor& weight, Readback& readback) {
+  if (weight.numel() == 0 || !weight.is_non_overlapping_and_dense()) return {};
   const at::Tensor line = weight.detach().as_strided({weight.numel()}, {1});
-  late.sample = late_values(weight.numel() > kSampled ? line.index_select(0, places(weight)) : line, readback);
-  return late;
+  return late_values(weight.numel() > kSampled ? line.index_select(0, places(weight)) : line, readback);
 }
 
 const at::Tensor& ParameterRecorder::places(const at::Tensor& weight) {

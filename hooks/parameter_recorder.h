@@ -86,7 +86,7 @@ class ParameterRecorder {
  private:
   void note_frozen(std::size_t index, StepRecord& row);
   void read_gradients(ParameterReadings& readings, Readback& readback) const;
-  ParameterReadings::Late read_late(const at::Tensor& weight, Readback& readback);
+  ReadbackSlot late_sample(const at::Tensor& weight, Readback& readback);
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;

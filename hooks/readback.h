@@ -29,7 +29,7 @@ c10::Stream current_stream(const c10::Device& device);
 /// thread until `start`; the rest is for one thread.
 class Readback {
  public:
-  /// @param values float32 or float64, dense; of few elements, as a copy of them is made.
+  /// @param values float32 or float64, dense, of few elements; not to be changed before `start`.
   /// Once the copies have started, nothing is added any more: an empty slot.
   ReadbackSlot add(const at::Tensor& values);
   /// Gathers what was added on the stream it was computed on, and starts the copies.

@@ -92,7 +92,7 @@ struct MonitorStatus {
   std::int64_t steps = 0;            ///< Steps that have ended in this monitor's time.
   std::int64_t recorded_steps = 0;   ///< Rows handed to the file.
   std::int64_t committed_steps = 0;  ///< Rows that a reader is guaranteed to find.
-  std::int64_t dropped_steps = 0;    ///< Rows lost to a full queue or after a failure.
+  std::int64_t dropped_steps = 0;    ///< Rows lost to a full queue, after a failure or to a device too far behind.
   double own_seconds = 0;            ///< Time spent in the monitor, as far as it can measure itself.
   std::string error;                 ///< The first failure, in full; empty if none.
 };
@@ -102,7 +102,14 @@ struct MonitorStatus {
 /// The model is not changed, nor are its results: weights are bit-identical with and without a monitor. Parameters
 /// are held as tensors, so the module may be destroyed first; an optimizer must outlive the monitor. After a failure
 /// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors and
-/// close() throws. CPU tensors only in this version; a model on another device disables the monitor.
+/// close() throws.
+///
+/// Devices: models on the CPU, on CUDA devices (ROCm included), or on several of them. What is on a CUDA device is
+/// summed up there and copied asynchronously: step() does not wait for it, the step is judged and written when its
+/// numbers have arrived, usually in the next step() or the one after, and a loss that is on the device is looked at
+/// as late. If the device is more than 16 steps behind, steps are left out and counted as dropped; close() waits for
+/// the rest. Sparse gradients on a device are missing, operators replayed from a CUDA graph are not seen, and step()
+/// must not be called while one is captured. A model on any other device disables the monitor.
 ///
 /// Threads: forward and backward passes may run on any thread; the members are for one thread at a time, and so are
 /// updates of the model in automatic mode.
@@ -125,7 +132,7 @@ class Monitor {
 
   /// Ends a step: call once per optimizer update, after the last backward() and before the update; before or after the
   /// trainer's own clipping (see Quantity::kGradientStage). Ignored, and said so once, with StepMode::kAutomatic.
-  /// @param loss scalar; reading it is the only use made of it.
+  /// @param loss scalar; reading it, later if it is on a device, is the only use made of it.
   void step(const at::Tensor& loss) noexcept;
   /// Clips the gradients as torch::nn::utils::clip_grad_norm_(parameters, max_norm) does, to the bit, each parameter
   /// once; the step records their norms before, the threshold and the factor. Call after the last backward() and before
@@ -139,7 +146,8 @@ class Monitor {
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.
   void on_finding(std::function<void(const Finding&)> callback);
-  /// The diagnosis of the steps recorded so far; the latest step is judged when the next one ends, or at close().
+  /// The diagnosis of the steps recorded so far; the latest step is judged when the next one ends, or at close(), a
+  /// device's when its numbers have arrived.
   Diagnosis diagnosis() const;
   MonitorStatus status() const;
   /// Ends the recording and closes the file. Calling it again does nothing.

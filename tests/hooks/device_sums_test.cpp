@@ -199,11 +199,11 @@ TEST_CASE("a readback keeps what was added apart, by type and in order", "[hooks
   const ReadbackSlot a = readback.add(torch::tensor({1.0, 2.0}, torch::kFloat64));
   const ReadbackSlot b = late_values(torch::tensor({3.5, kNan}, torch::kFloat64).to(torch::kFloat16), readback);
   const ReadbackSlot c = late_values(torch::tensor(7, torch::kInt64), readback);
-  torch::Tensor changing = torch::tensor({5.0f});
-  const ReadbackSlot d = late_values(changing, readback);
-  changing.fill_(6);
+  torch::Tensor later_changed = torch::tensor({5.0f});
+  const ReadbackSlot d = late_values(later_changed, readback);
   CHECK_FALSE(readback.ready());
   readback.start();
+  later_changed.fill_(6);
   CHECK(readback.ready());
   CHECK(readback.values(a) == std::vector<double>{1, 2});
   CHECK(readback.values(b)[0] == 3.5);

@@ -234,6 +234,59 @@ TEST_CASE("a device's loss that stops being a number between recorded steps is r
   for (const auto& row : run.rows) CHECK(row.at(Quantity::kLossNonfinite) == (row.step == 33 ? 1 : 0));
 }
 
+TEST_CASE("values recorded by name are kept while steps wait for a device", "[hooks]") {
+  TemporaryDirectory directory;
+  torch::nn::Linear linear(3, 1);
+  MonitorOptions options = every_step();
+  options.every = 10;
+  const PretendedDevice device(1);
+  Monitor monitor(*linear, directory / "run.h5", options);
+  for (int step = 0; step < 15; ++step) {
+    if (step == 5) monitor.record("accuracy", 0.5);
+    const torch::Tensor loss = linear->forward(torch::ones({2, 3})).sum();
+    loss.backward();
+    monitor.step(loss);
+  }
+  monitor.record("accuracy", 0.75);
+  monitor.close();
+  const Rows run(directory / "run.h5");
+  std::vector<std::int64_t> steps;
+  for (const auto& row : run.rows) steps.push_back(row.step);
+  REQUIRE(steps == std::vector<std::int64_t>{0, 5, 10, 15});
+  CHECK(run.at(1, Quantity::kNamedValue, "accuracy") == 0.5);
+  CHECK(run.at(3, Quantity::kNamedValue, "accuracy") == 0.75);
+  CHECK(std::isnan(run.at(2, Quantity::kNamedValue, "accuracy")));
+}
+
+TEST_CASE("a callback on a finding may close the monitor", "[hooks]") {
+  TemporaryDirectory directory;
+  torch::nn::Linear linear(3, 1);
+  std::optional<PretendedDevice> device;
+  for (const bool pretended : {false, true}) {
+    CAPTURE(pretended);
+    if (pretended) device.emplace(1);
+    const std::filesystem::path path = directory / (pretended ? "device.h5" : "cpu.h5");
+    Monitor monitor(*linear, path, every_step());
+    int closed = 0;
+    monitor.on_finding([&](const gradhealth::Finding&) {
+      ++closed;
+      monitor.close();
+    });
+    for (int step = 0; step < 40; ++step) {
+      const torch::Tensor loss = linear->forward(torch::full({2, 3}, step > 5 ? std::nanf("") : 1.0f)).sum();
+      loss.backward();
+      monitor.step(loss);
+    }
+    CHECK(closed >= 1);
+    CHECK(monitor.status().state == MonitorState::kClosed);
+    std::int64_t previous = -1;
+    for (const auto& row : Rows(path).rows) {
+      CHECK(row.step > previous);
+      previous = row.step;
+    }
+  }
+}
+
 TEST_CASE("a gradient on a device that stops being a number is noticed between recorded steps", "[hooks]") {
   TemporaryDirectory directory;
   torch::nn::Linear linear(torch::nn::LinearOptions(3, 1).bias(false));
