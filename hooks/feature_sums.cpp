@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include <ATen/ATen.h>
@@ -11,75 +12,133 @@
 namespace gradhealth::hooks {
 namespace {
 
-constexpr float kAlwaysInteger = 8388608;  // 2^23: no float beyond has a fraction.
+// The compiler vectorises the loops (-fopenmp-simd); this chooses the instruction set at run time.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define GRADHEALTH_DISPATCH_AVX2 1
+#else
+#define GRADHEALTH_DISPATCH_AVX2 0
+#endif
 
-bool is_finite(float x) { return std::fabs(x) <= std::numeric_limits<float>::max(); }
+#define GRADHEALTH_INLINE [[gnu::always_inline]] inline
 
-bool is_integer(float x) {
-  const float small = std::fabs(x) < kAlwaysInteger ? x : 0.0f;
-  return static_cast<float>(static_cast<std::int32_t>(small)) == small;
+constexpr std::int32_t kInfinityBits = 0x7f800000;
+constexpr std::int32_t kAlwaysIntegerBits = 0x4b000000;  // 2^23: no float beyond has a fraction.
+constexpr std::int64_t kColumnsAtOnce = 64;      // Whose sums stay in the first level of cache.
+constexpr std::int64_t kRowsAtOnce = 1 << 20;    // So that 32 bits count them.
+
+GRADHEALTH_INLINE std::int32_t magnitude_bits(float x) {
+  std::int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits & 0x7fffffff;
 }
 
-/// [rows × columns × positions], a feature per column: for images, whose planes are contiguous.
-void add_planes(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions, FeatureSums& sums) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t column = 0; column < columns; ++column) {
-      const float* values = data + (row * columns + column) * positions;
-      double sum = 0;
-      double sum_squares = 0;
-      float min = std::numeric_limits<float>::infinity();
-      float max = -min;
-      std::int32_t finite = 0;
-      std::int32_t integers = 0;
-#pragma omp simd reduction(+ : sum, sum_squares, finite, integers) reduction(min : min) reduction(max : max)
-      for (std::int64_t i = 0; i < positions; ++i) {
-        const float x = values[i];
-        const bool usable = is_finite(x);
-        const double value = usable ? x : 0.0f;
-        sum += value;
-        sum_squares += value * value;
-        min = usable && x < min ? x : min;
-        max = usable && x > max ? x : max;
-        finite += usable;
-        integers += usable && is_integer(x);
-      }
-      const auto feature = static_cast<std::size_t>(column);
-      sums.sum[feature] += sum;
-      sums.sum_squares[feature] += sum_squares;
-      sums.min[feature] = std::min(sums.min[feature], static_cast<double>(min));
-      sums.max[feature] = std::max(sums.max[feature], static_cast<double>(max));
-      sums.finite[feature] += finite;
-      sums.nonfinite[feature] += positions - finite;
-      sums.integers[feature] += integers;
-    }
+/// Sums over neighbouring columns, or over the lanes of one feature.
+struct Lanes {
+  double sum[kColumnsAtOnce] = {};
+  double sum_squares[kColumnsAtOnce] = {};
+  float min[kColumnsAtOnce];
+  float max[kColumnsAtOnce];
+  std::int32_t finite[kColumnsAtOnce] = {};
+  std::int32_t integers[kColumnsAtOnce] = {};
+
+  Lanes() {
+    std::fill_n(min, kColumnsAtOnce, std::numeric_limits<float>::infinity());
+    std::fill_n(max, kColumnsAtOnce, -std::numeric_limits<float>::infinity());
   }
-}
 
-/// [rows × columns], a feature per column: side by side through all columns, row after row.
-void add_columns(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
-  double* sum = sums.sum.data();
-  double* sum_squares = sums.sum_squares.data();
-  double* min = sums.min.data();
-  double* max = sums.max.data();
-  std::int64_t* finite = sums.finite.data();
-  std::int64_t* nonfinite = sums.nonfinite.data();
-  std::int64_t* integers = sums.integers.data();
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const float* values = data + row * columns;
+  GRADHEALTH_INLINE void add(const float* values, std::int64_t count) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < columns; ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       const float x = values[i];
-      const bool usable = is_finite(x);
+      const std::int32_t magnitude = magnitude_bits(x);
+      const bool usable = magnitude < kInfinityBits;
       const double value = usable ? x : 0.0f;
       sum[i] += value;
       sum_squares[i] += value * value;
-      min[i] = usable && x < min[i] ? x : min[i];
-      max[i] = usable && x > max[i] ? x : max[i];
+      const float low = usable ? x : std::numeric_limits<float>::infinity();
+      const float high = usable ? x : -std::numeric_limits<float>::infinity();
+      min[i] = low < min[i] ? low : min[i];
+      max[i] = high > max[i] ? high : max[i];
       finite[i] += usable;
-      nonfinite[i] += !usable;
-      integers[i] += usable && is_integer(x);
+      // Compared as bits, without branches: what has a fraction is not the same after it was cut off.
+      const float small = magnitude < kAlwaysIntegerBits ? x : 0.0f;
+      const float whole = static_cast<float>(static_cast<std::int32_t>(small));
+      integers[i] += static_cast<std::int32_t>(usable) & static_cast<std::int32_t>(magnitude_bits(whole - small) == 0);
     }
   }
+
+  /// What lane `lane` has seen of `count` values.
+  void move_to(FeatureSums& sums, std::int64_t feature, std::int64_t lane, std::int64_t count) const {
+    const auto to = static_cast<std::size_t>(feature);
+    sums.sum[to] += sum[lane];
+    sums.sum_squares[to] += sum_squares[lane];
+    sums.min[to] = std::min(sums.min[to], static_cast<double>(min[lane]));
+    sums.max[to] = std::max(sums.max[to], static_cast<double>(max[lane]));
+    sums.finite[to] += finite[lane];
+    sums.nonfinite[to] += count - finite[lane];
+    sums.integers[to] += integers[lane];
+  }
+};
+
+/// [rows × columns × positions], a feature per column: for images, whose planes are contiguous.
+GRADHEALTH_INLINE void planes_body(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions,
+                                   FeatureSums& sums) {
+  const std::int64_t whole = positions / kColumnsAtOnce * kColumnsAtOnce;
+  const std::int64_t rest = positions - whole;
+  for (std::int64_t column = 0; column < columns; ++column) {
+    Lanes lanes;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const float* values = data + (row * columns + column) * positions;
+      for (std::int64_t begin = 0; begin < whole; begin += kColumnsAtOnce) lanes.add(values + begin, kColumnsAtOnce);
+      lanes.add(values + whole, rest);
+    }
+    for (std::int64_t lane = 0; lane < std::min(positions, kColumnsAtOnce); ++lane)
+      lanes.move_to(sums, column, lane, rows * (whole / kColumnsAtOnce + (lane < rest ? 1 : 0)));
+  }
+}
+
+/// [rows × columns], a feature per column.
+GRADHEALTH_INLINE void columns_body(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
+  for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
+    const std::int64_t some = std::min(kRowsAtOnce, rows - first);
+    for (std::int64_t begin = 0; begin < columns; begin += kColumnsAtOnce) {
+      const std::int64_t width = std::min(kColumnsAtOnce, columns - begin);
+      const float* values = data + first * columns + begin;
+      Lanes lanes;
+      if (width == kColumnsAtOnce) {  // A loop of known length.
+        for (std::int64_t row = 0; row < some; ++row) lanes.add(values + row * columns, kColumnsAtOnce);
+      } else {
+        for (std::int64_t row = 0; row < some; ++row) lanes.add(values + row * columns, width);
+      }
+      for (std::int64_t lane = 0; lane < width; ++lane) lanes.move_to(sums, begin + lane, lane, some);
+    }
+  }
+}
+
+#if GRADHEALTH_DISPATCH_AVX2
+__attribute__((target("avx2,fma"))) void planes_avx2(const float* data, std::int64_t rows, std::int64_t columns,
+                                                     std::int64_t positions, FeatureSums& sums) {
+  planes_body(data, rows, columns, positions, sums);
+}
+__attribute__((target("avx2,fma"))) void columns_avx2(const float* data, std::int64_t rows, std::int64_t columns,
+                                                      FeatureSums& sums) {
+  columns_body(data, rows, columns, sums);
+}
+const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+
+void add_planes(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions, FeatureSums& sums) {
+#if GRADHEALTH_DISPATCH_AVX2
+  if (kHasAvx2) return planes_avx2(data, rows, columns, positions, sums);
+#endif
+  planes_body(data, rows, columns, positions, sums);
+}
+
+void add_columns(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
+#if GRADHEALTH_DISPATCH_AVX2
+  if (kHasAvx2) return columns_avx2(data, rows, columns, sums);
+#endif
+  columns_body(data, rows, columns, sums);
 }
 
 void find_bad_sample(const at::Tensor& values, InputSums& sums) {
