@@ -183,6 +183,7 @@ class Monitor::Impl {
         if (automatic()) hooks::settle_backward();
         if (automatic() && watch_->update_is_missing()) note_doubt(Doubt::kEndedWithoutUpdate);
         stop_capture();
+        forget_gradients();
         if (!named_.empty()) {
           if (!last_is_open() || in_flight_.back().purpose == hooks::StepInFlight::Purpose::kWatch) {
             read_update(Ending::kRunEnds);
