@@ -59,8 +59,11 @@ std::string_view operator_name(std::string_view name) {
 }
 
 /// The tensors among an operator's arguments or results, also those in lists. Points into `values`.
-template <typename Values>
-void add_tensors(const Values& values, TensorPointers& tensors) {
+/// @param count how many the operator has. Called by a script's interpreter, it shows that one's whole stack, of which
+/// its own are the last.
+TensorPointers tensors_in(c10::ArrayRef<c10::IValue> values, std::size_t count) {
+  if (count > 0 && values.size() > count) values = values.slice(values.size() - count);
+  TensorPointers tensors;
   for (const c10::IValue& value : values) {
     if (value.isTensor()) {
       tensors.push_back(&value.toTensor());
@@ -73,6 +76,7 @@ void add_tensors(const Values& values, TensorPointers& tensors) {
       }
     }
   }
+  return tensors;
 }
 
 /// Our own tensor operators are neither differentiated nor observed.
@@ -106,8 +110,9 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     return nullptr;
   }
   if (!in_forward(thread)) return nullptr;
-  TensorPointers tensors;
-  add_tensors(function.inputs(), tensors);
+  const auto inputs = function.inputs();
+  const TensorPointers tensors =
+      tensors_in(c10::ArrayRef<c10::IValue>(inputs.data(), inputs.size()), function.num_inputs());
   if (tensors.empty()) return nullptr;
   const std::string_view op = operator_name(function.name());
   std::unique_ptr<OperatorContext> context;
@@ -137,9 +142,7 @@ void end(const at::RecordFunction& function, at::ObserverContext* base) {
     const auto begun = std::chrono::steady_clock::now();
     without_throwing(*capture, [&, &who = capture, &what = claim] {
       const Quiet quiet;
-      TensorPointers outputs;
-      add_tensors(function.outputs(), outputs);
-      who->end(operator_name(function.name()), std::move(what), outputs);
+      who->end(operator_name(function.name()), std::move(what), tensors_in(function.outputs(), function.num_outputs()));
     });
     capture->add_time((std::chrono::steady_clock::now() - begun).count());
   }

@@ -77,23 +77,20 @@ Walk self_attention() {
 Walk encoder() {
   nn::TransformerEncoder net(
       nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(kWidth, kHeads).dim_feedforward(12).dropout(0)),
-      2);
+      1);
   const torch::Tensor source = torch::randn({5, 3, kWidth});
-  return {root_of({{"encoder", net.ptr()}}),
+  return {net.ptr(),
           {},
           [=]() mutable { return loss_of(net(source)); },
           [=]() mutable {
             ByHand pass;
+            const std::string name = "layers.0";
+            auto* layer = net->layers[0]->as<nn::TransformerEncoderLayer>();
             torch::Tensor x = source;
-            for (std::size_t i = 0; i < 2; ++i) {
-              const std::string name = "encoder.layers." + std::to_string(i);
-              auto& layer = *net->layers[i]->as<nn::TransformerEncoderLayer>();
-              x = layer.norm1(x + attend(layer.self_attn, x, x, name + ".self_attn", pass.activations));
-              pass.activations.push_back({name + ".norm1", x});
-              auto* pointer = &layer;
-              x = layer.norm2(x + feed_forward(pointer, x, name, pass.activations));
-              pass.activations.push_back({name + ".norm2", x});
-            }
+            x = layer->norm1(x + attend(layer->self_attn, x, x, name + ".self_attn", pass.activations));
+            pass.activations.push_back({name + ".norm1", x});
+            x = layer->norm2(x + feed_forward(layer, x, name, pass.activations));
+            pass.activations.push_back({name + ".norm2", x});
             pass.loss = loss_of(x);
             return pass;
           },
@@ -107,12 +104,12 @@ Walk decoder() {
       1);
   const torch::Tensor target = torch::randn({4, 3, kWidth});
   const torch::Tensor memory = torch::randn({5, 3, kWidth});
-  return {root_of({{"decoder", net.ptr()}}),
+  return {net.ptr(),
           {},
           [=]() mutable { return loss_of(net(target, memory)); },
           [=]() mutable {
             ByHand pass;
-            const std::string name = "decoder.layers.0";
+            const std::string name = "layers.0";
             auto* layer = net->layers[0]->as<nn::TransformerDecoderLayer>();
             torch::Tensor x = target;
             x = layer->norm1(x + attend(layer->self_attn, x, x, name + ".self_attn", pass.activations));

@@ -117,19 +117,28 @@ void check_walk(const Walk& walk) {
   }
 }
 
-/// README's table: what the walk has checked.
+std::ptrdiff_t defined_among(const std::vector<torch::Tensor>& gradients) {
+  return std::count_if(gradients.begin(), gradients.end(), [](const torch::Tensor& each) { return each.defined(); });
+}
+
+/// README's table: what the walk checks.
 std::string coverage_table() {
   std::ostringstream table;
-  table << "| model | activations recorded | |\n| --- | --- | --- |\n";
+  table << "| model | activations recorded | ∂L/∂a | ∂L/∂W | |\n| --- | --- | --- | --- | --- |\n";
   for (const CoverageCase& each : all_cases()) {
-    const at::DisableRecordFunctionGuard unseen;
+    const Walk walk = each.make();
+    if (walk.after_attaching) walk.after_attaching();
+    const Expected expected = expected_of(walk);
     table << "| " << each.kind << " | ";
     std::string separator;
-    for (const Reference& reference : each.make().by_hand().activations) {
+    for (const Reference& reference : expected.pass.activations) {
       table << separator << "`" << reference.name << "`";
       separator = ", ";
     }
-    table << " | " << each.remarks << " |\n";
+    std::vector<torch::Tensor> of_parameters;
+    for (const auto& gradient : expected.parameter_gradients) of_parameters.push_back(gradient.second);
+    table << " | " << defined_among(expected.activation_gradients) << " of " << expected.pass.activations.size()
+          << " | " << defined_among(of_parameters) << " of " << of_parameters.size() << " | " << each.remarks << " |\n";
   }
   return table.str();
 }
