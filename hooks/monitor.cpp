@@ -19,6 +19,7 @@
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/parameter_recorder.h"
+#include "hooks/prober.h"
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
@@ -38,6 +39,8 @@ bool environment_is(const char* variable, std::string_view value) {
 
 void check(const MonitorOptions& options) {
   if (options.every < 0) throw UsageError(fmt::format("MonitorOptions::every is {}; it counts steps", options.every));
+  if (options.probe_every < 0)
+    throw UsageError(fmt::format("MonitorOptions::probe_every is {}; it counts recorded steps", options.probe_every));
   if (!(options.budget >= 0 && options.budget <= 1))
     throw UsageError(fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1",
                                  options.budget));
@@ -67,6 +70,7 @@ class Monitor::Impl {
     diagnoser_.emplace(options_.rules);
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
+    prober_.emplace(*parameters_);
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
@@ -109,6 +113,30 @@ class Monitor::Impl {
       const at::NoGradGuard no_grad;
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
+    });
+  }
+
+  void backward(const at::Tensor& loss, const ProbeOptions& on_demand) {
+    probe({hooks::ProbeTarget::Kind::kLoss, loss}, on_demand);
+    loss.backward();
+  }
+
+  void probe(const hooks::ProbeTarget& target, const ProbeOptions& on_demand) noexcept {
+    guarded([&] {
+      probes_used_ = true;
+      const bool by_hand = target.kind == hooks::ProbeTarget::Kind::kOutput;
+      const bool asked = by_hand || on_demand.singular_values || on_demand.curvature;
+      // Of the backward passes of one step, the first one stands for all.
+      if (!capture_ || (!by_hand && probed_) || !(asked || probe_is_due())) return;
+      const Clock::time_point start = Clock::now();
+      const at::NoGradGuard no_grad;
+      const at::DisableRecordFunctionGuard no_record;
+      prober_->probe(*capture_, target, on_demand, steps_);
+      probed_ = true;
+      const double cost = seconds(Clock::now() - start);
+      own_seconds_ += cost;
+      probe_seconds_ += cost;
+      if (!asked) scheduled_probe_seconds_ = cost;
     });
   }
 
@@ -196,8 +224,12 @@ class Monitor::Impl {
   void begin_step(std::int64_t step) {
     if (!schedule_.records(step)) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
+    if (probe_is_due() && (step == 0 || probes_used_)) capture_->keep_ends();
     hooks::observe(capture_);
   }
+
+  /// Of the step in progress, if it is recorded.
+  bool probe_is_due() const { return options_.probe_every > 0 && captured_steps_ % options_.probe_every == 0; }
 
   void stop_capture() noexcept {
     if (!capture_) return;
@@ -229,8 +261,10 @@ class Monitor::Impl {
       row.set(Quantity::kLoss, value);
       row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
     }
-    step_seconds_ = seconds(start - last_return_);
+    step_seconds_ = seconds(start - last_return_) - std::exchange(probe_seconds_, 0);
+    probed_ = false;
     if (capture) {
+      ++captured_steps_;
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
       activation_recorder_.record(capture->finish(), run_, row);
@@ -242,6 +276,7 @@ class Monitor::Impl {
     if (capture || suspicious) {
       if (!on_cpu()) return;
       parameter_recorder_->record(row);
+      prober_->record(row);
     }
     row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
@@ -306,7 +341,10 @@ class Monitor::Impl {
   void weigh_cost(double in_step) {
     if (!weigh_) return;
     weigh_ = false;
-    if (schedule_.observe_cost(steps_, in_step + capture_seconds_, step_seconds_))
+    // A probe that is due every N recorded steps costs each of them its share; one that was asked for is not ours to spare.
+    double own = in_step + capture_seconds_;
+    if (options_.probe_every > 0) own += scheduled_probe_seconds_ / static_cast<double>(options_.probe_every);
+    if (schedule_.observe_cost(steps_, own, step_seconds_))
       note_schedule(steps_, "recording costs more than its budget");
   }
 
@@ -322,6 +360,7 @@ class Monitor::Impl {
   std::optional<hooks::WatchedParameters> parameters_;
   std::shared_ptr<const std::vector<std::string>> modules_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
+  std::optional<hooks::Prober> prober_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
   std::string first_module_;
@@ -344,6 +383,11 @@ class Monitor::Impl {
   double own_seconds_ = 0;
   double step_seconds_ = 0;
   double capture_seconds_ = 0;
+  double probe_seconds_ = 0;            ///< In the step in progress.
+  double scheduled_probe_seconds_ = 0;  ///< Of the last one that was due and not asked for.
+  std::int64_t captured_steps_ = 0;
+  bool probes_used_ = false;
+  bool probed_ = false;  ///< In the step in progress.
   bool update_expected_ = false;
   bool weigh_ = false;
 };
@@ -369,6 +413,10 @@ Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
+void Monitor::backward(const at::Tensor& loss, const ProbeOptions& on_demand) { impl_->backward(loss, on_demand); }
+void Monitor::probe(const at::Tensor& output, const ProbeOptions& on_demand) noexcept {
+  impl_->probe({hooks::ProbeTarget::Kind::kOutput, output}, on_demand);
+}
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }
 Diagnosis Monitor::diagnosis() const { return impl_->diagnosis(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }

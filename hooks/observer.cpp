@@ -119,6 +119,9 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     without_throwing(capture, [&] {
       const Quiet quiet;
       claim = capture->begin(operator_name(function.name()), tensors);
+      if (!claim || !claim->input || !capture->keeps_ends()) return;
+      if (const auto name = function.operator_name(); name.has_value())
+        capture->keep_first(operator_name(function.name()), *name, function.inputs());
     });
     if (!claim) continue;
     if (!context) context = std::make_unique<OperatorContext>();
