@@ -65,6 +65,17 @@ void set_statistics(const ActivationCall& call, std::size_t subject, StepRecord&
   }
 }
 
+void set_probe(const ActivationCall& call, std::size_t subject, StepRecord& row) {
+  if (!call.probe) return;
+  const auto set = [&](Quantity quantity, double value) {
+    if (!std::isnan(value)) row.set(quantity, subject, value);
+  };
+  set(Quantity::kJacobianNorm, call.probe->jacobian_norm);
+  set(Quantity::kGradientScaleCoefficient, call.probe->gradient_scale);
+  set(Quantity::kJacobianZScore, call.probe->z_score);
+  set(Quantity::kSpectralNorm, call.probe->spectral_norm);
+}
+
 /// Ratios of the gradient norms along the activations of this step, in forward order.
 void set_growth(const std::vector<std::size_t>& in_order, StepRecord& row) {
   std::optional<double> last;
@@ -140,6 +151,7 @@ void ActivationRecorder::record(std::vector<ActivationCall> calls, Run& run, Ste
     if (merged.values.active.size() == calls[i].values.active.size())
       std::transform(merged.values.active.begin(), merged.values.active.end(), calls[i].values.active.begin(),
                      merged.values.active.begin(), [](auto a, auto b) { return static_cast<std::uint8_t>(a | b); });
+    if (!merged.probe) merged.probe = calls[i].probe;
     merged.gradient_seen |= calls[i].gradient_seen;
     merged.gradient += calls[i].gradient;
   }
@@ -148,6 +160,7 @@ void ActivationRecorder::record(std::vector<ActivationCall> calls, Run& run, Ste
     const std::size_t index = subject(names[i], calls[i], run);
     subjects.push_back(index);
     set_statistics(calls[i], index, row);
+    set_probe(calls[i], index, row);
     activity_[index].observe(calls[i].values.active, calls[i].values.samples);
     if (const std::optional<double> dead = activity_[index].dead_fraction())
       row.set(Quantity::kActivationDeadFraction, index, *dead);

@@ -23,6 +23,7 @@
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/parameter_recorder.h"
+#include "hooks/prober.h"
 #include "hooks/reading.h"
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
@@ -52,6 +53,8 @@ bool environment_is(const char* variable, std::string_view value) {
 
 void check(const MonitorOptions& options) {
   if (options.every < 0) throw UsageError(fmt::format("MonitorOptions::every is {}; it counts steps", options.every));
+  if (options.probe_every < 0)
+    throw UsageError(fmt::format("MonitorOptions::probe_every is {}; it counts recorded steps", options.probe_every));
   if (!(options.budget >= 0 && options.budget <= 1))
     throw UsageError(fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1",
                                  options.budget));
@@ -87,6 +90,7 @@ class Monitor::Impl {
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
+    prober_.emplace(*parameters_);
     if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
@@ -148,6 +152,30 @@ class Monitor::Impl {
       const at::NoGradGuard no_grad;
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
+    });
+  }
+
+  void backward(const at::Tensor& loss, const ProbeOptions& on_demand) {
+    probe({hooks::ProbeTarget::Kind::kLoss, loss}, on_demand);
+    loss.backward();
+  }
+
+  void probe(const hooks::ProbeTarget& target, const ProbeOptions& on_demand) noexcept {
+    guarded([&] {
+      probes_used_ = true;
+      const bool by_hand = target.kind == hooks::ProbeTarget::Kind::kOutput;
+      const bool asked = by_hand || on_demand.singular_values || on_demand.curvature;
+      // Of the backward passes of one step, the first one stands for all.
+      if (!capture_ || (!by_hand && probed_) || !(asked || probe_is_due())) return;
+      const Clock::time_point start = Clock::now();
+      const at::NoGradGuard no_grad;
+      const at::DisableRecordFunctionGuard no_record;
+      prober_->probe(*capture_, target, on_demand, steps_);
+      probed_ = true;
+      const double cost = seconds(Clock::now() - start);
+      own_seconds_ += cost;
+      probe_seconds_ += cost;
+      if (!asked) scheduled_probe_seconds_ = cost;
     });
   }
 
@@ -337,10 +365,14 @@ class Monitor::Impl {
     if (!recorded) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), parameters_->list(), first_module_);
     if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
+    if (probe_is_due() && (step == options_.first_step || probes_used_)) capture_->keep_ends();
     hooks::observe(capture_);
   }
 
   bool exact(std::int64_t step) const { return options_.statistics == Statistics::kExact || schedule_.exact(step); }
+
+  /// Of the step in progress, if it is recorded.
+  bool probe_is_due() const { return options_.probe_every > 0 && captured_steps_ % options_.probe_every == 0; }
 
   void stop_capture() noexcept {
     try {
@@ -377,6 +409,7 @@ class Monitor::Impl {
     std::vector<hooks::ActivationCall> calls;
     std::vector<Event> events;
     if (capture) {
+      ++captured_steps_;
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
       calls = capture->finish();
@@ -393,7 +426,9 @@ class Monitor::Impl {
     if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
     step.calls = std::move(calls);
     step.row.events.insert(step.row.events.end(), events.begin(), events.end());
-    step_seconds_ = seconds(start - last_return_) - (capture ? capture_seconds_ : 0);
+    if (recorded) prober_->record(step.row);
+    step_seconds_ = seconds(start - last_return_) - (capture ? capture_seconds_ : 0) - std::exchange(probe_seconds_, 0);
+    probed_ = false;
     if (watched) step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
     step.readback->start();
     step.row.set(Quantity::kStepTime, step_seconds_);
@@ -505,6 +540,7 @@ class Monitor::Impl {
     hooks::complete(step.calls, readback);
     activation_recorder_.record(std::move(step.calls), run_, step.row);
     if (step.has_parameters) parameter_recorder_->record(step.parameters, readback, step.row);
+    if (step.has_parameters) prober_->remember_weights(step.row);
     if (hooks::has_nonfinite(step.row)) schedule_.suspect(steps_);
   }
 
@@ -547,7 +583,10 @@ class Monitor::Impl {
   void weigh_cost(double in_step) {
     if (!weigh_) return;
     weigh_ = false;
-    if (schedule_.observe_cost(steps_, in_step + capture_seconds_, step_seconds_))
+    // A probe that is due every N recorded steps costs each of them its share; one that was asked for is not ours to spare.
+    double own = in_step + capture_seconds_;
+    if (options_.probe_every > 0) own += scheduled_probe_seconds_ / static_cast<double>(options_.probe_every);
+    if (schedule_.observe_cost(steps_, own, step_seconds_))
       note_schedule(steps_, "recording costs more than its budget");
   }
 
@@ -567,6 +606,7 @@ class Monitor::Impl {
   hooks::StrangerWatch stranger_watch_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
   std::optional<hooks::VitalSigns> vital_signs_;
+  std::optional<hooks::Prober> prober_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
   std::string first_module_;
@@ -591,6 +631,11 @@ class Monitor::Impl {
   double own_seconds_ = 0;
   double step_seconds_ = 0;
   double capture_seconds_ = 0;
+  double probe_seconds_ = 0;            ///< In the step in progress.
+  double scheduled_probe_seconds_ = 0;  ///< Of the last one that was due and not asked for.
+  std::int64_t captured_steps_ = 0;
+  bool probes_used_ = false;
+  bool probed_ = false;  ///< In the step in progress.
   bool weigh_ = false;
   bool leaves_out_ = false;  ///< The step in progress would have been recorded.
 };
@@ -619,6 +664,10 @@ void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
 double Monitor::clip_grad_norm(double max_norm) noexcept { return impl_->clip_grad_norm(max_norm); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
+void Monitor::backward(const at::Tensor& loss, const ProbeOptions& on_demand) { impl_->backward(loss, on_demand); }
+void Monitor::probe(const at::Tensor& output, const ProbeOptions& on_demand) noexcept {
+  impl_->probe({hooks::ProbeTarget::Kind::kOutput, output}, on_demand);
+}
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }
 Diagnosis Monitor::diagnosis() const { return impl_->diagnosis(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }

@@ -123,6 +123,8 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     without_throwing(*capture, [&] {
       std::optional<StepCapture::Claim> claim = capture->begin(op, tensors);
       if (!claim) return;
+      if (const auto name = function.operator_name(); claim->input && capture->keeps_ends() && name.has_value())
+        capture->keep_first(op, *name, function.inputs());
       if (!context) context = std::make_unique<OperatorContext>();
       context->claims.emplace_back(capture, std::move(*claim));
     });

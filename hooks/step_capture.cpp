@@ -279,7 +279,12 @@ void StepCapture::end(std::string_view op, Claim&& claim, c10::ArrayRef<const at
     }
     return;
   }
+  const bool first = keeps_ends_ && claim.input;
   const int index = record(describe(op, claim), output);
+  if (keeps_ends_ && layer && index >= 0) {
+    if (first) keep_first_output(op, output);
+    keep_output(index, output);
+  }
   if (!layer && claim.stranger >= 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     follow(output, index, claim.stranger);
@@ -370,6 +375,9 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
   const int index = static_cast<int>(calls_.size());
   const std::shared_ptr<torch::autograd::Node> node = output.grad_fn();
   call.gradient_expected = node != nullptr;
+  call.node = node;
+  call.output_nr = static_cast<std::uint32_t>(output.output_nr());
+  call.sizes = output.sizes().vec();
   calls_.push_back(std::move(call));
   follow(output, index, -1);
   // On the node, not on the tensor: a tensor hook would move to the result of a later in-place operator.
@@ -421,6 +429,71 @@ std::string StepCapture::error() const {
   return error_;
 }
 
+void StepCapture::keep_first(std::string_view op, const c10::OperatorName& name,
+                             c10::ArrayRef<const c10::IValue> arguments) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // A pass whose graph is gone was not the one that will be probed.
+  ends_.first_repeats = !ends_.first_node.expired();
+  if (ends_.first_repeats) return;
+  ends_.first.reset();
+  ends_.input.reset();
+  if (!can_replay(op)) return;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (!arguments[i].isTensor()) continue;
+    const at::Tensor& tensor = arguments[i].toTensor();
+    if (!readable(tensor) || tensor.dim() == 0 || parameter_of(tensor) >= 0) continue;
+    ends_.first.emplace(name, std::vector<c10::IValue>(arguments.begin(), arguments.end()), i);
+    ends_.input = ends_.first->input();
+    ends_.input_version = static_cast<std::int64_t>(ends_.input._version());
+    return;
+  }
+}
+
+void StepCapture::keep_first_output(std::string_view op, const at::Tensor& output) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (ends_.first_repeats) return;
+  ends_.first_node = output.grad_fn();
+  ends_.first_output_nr = static_cast<std::uint32_t>(output.output_nr());
+  if (op != "embedding") return;
+  ends_.input = output.detach();
+  ends_.input_version = static_cast<std::int64_t>(output._version());
+}
+
+void StepCapture::keep_output(int call, const at::Tensor& output) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ends_.output = output.detach();
+  ends_.output_version = static_cast<std::int64_t>(output._version());
+  ends_.output_call = call;
+}
+
+bool ProbeEnds::stale() const {
+  return (input.defined() && static_cast<std::int64_t>(input._version()) != input_version) ||
+         (output.defined() && static_cast<std::int64_t>(output._version()) != output_version);
+}
+
+ProbeEnds StepCapture::take_ends() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::exchange(ends_, ProbeEnds{});
+}
+
+std::vector<ProbeTap> StepCapture::probe_taps() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<ProbeTap> taps;
+  for (std::size_t i = 0; i < calls_.size(); ++i) {
+    const ActivationCall& call = calls_[i];
+    std::shared_ptr<torch::autograd::Node> node = call.node.lock();
+    if (!node || call.superseded) continue;
+    taps.push_back({static_cast<int>(i), call.parent, call.parameter, call.op, call.module, call.sizes,
+                    call.values.elements.rms(), std::move(node), call.output_nr});
+  }
+  return taps;
+}
+
+void StepCapture::set_probe(int call, const ActivationProbe& probe) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!finished_) calls_[static_cast<std::size_t>(call)].probe = probe;
+}
+
 std::vector<ActivationCall> StepCapture::finish() {
   const std::lock_guard<std::mutex> lock(mutex_);
   finished_ = true;
@@ -428,6 +501,7 @@ std::vector<ActivationCall> StepCapture::finish() {
   from_strangers_.clear();
   derived_.clear();
   resolve_strangers();
+  ends_ = ProbeEnds{};
   return std::move(calls_);
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,11 +14,15 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/core/operator_name.h>
 #include <c10/util/ArrayRef.h>
 #include <c10/util/SmallVector.h>
+#include <torch/csrc/autograd/edge.h>
 
 #include "hooks/device_sums.h"
 #include "hooks/feature_sums.h"
+#include "hooks/operator_replay.h"
 #include "hooks/strangers.h"
 #include "hooks/tensor_sums.h"
 #include "hooks/watched_parameters.h"
@@ -26,6 +31,13 @@ namespace gradhealth::hooks {
 
 /// An operator's tensors. Few enough, nearly always, to need no memory of their own.
 using TensorPointers = c10::SmallVector<const at::Tensor*, 16>;
+/// What a probe has found at one activation; NaN: does not apply there.
+struct ActivationProbe {
+  double jacobian_norm = std::numeric_limits<double>::quiet_NaN();
+  double gradient_scale = std::numeric_limits<double>::quiet_NaN();
+  double z_score = std::numeric_limits<double>::quiet_NaN();
+  double spectral_norm = std::numeric_limits<double>::quiet_NaN();
+};
 
 /// One operator call whose output is recorded as an activation.
 struct ActivationCall {
@@ -45,6 +57,42 @@ struct ActivationCall {
   ElementSums gradient;
   std::optional<InputSums> input;  ///< Only for the first layer of the model.
   std::vector<LateSums> late_gradients;  ///< On a device; not yet in `gradient`.
+  std::vector<std::int64_t> sizes;
+  std::weak_ptr<torch::autograd::Node> node;  ///< With `output_nr`, where the graph receives the gradient.
+  std::uint32_t output_nr = 0;
+  std::optional<ActivationProbe> probe;
+};
+
+/// A recorded call whose graph is alive. Holds the graph: keep it no longer than a probe.
+struct ProbeTap {
+  int call = 0;
+  int parent = -1;
+  int parameter = -1;
+  std::string op;
+  std::string module;
+  std::vector<std::int64_t> sizes;
+  double rms = 0;
+  std::shared_ptr<torch::autograd::Node> node;
+  std::uint32_t output_nr = 0;
+
+  torch::autograd::Edge edge() const { return {node, output_nr}; }
+};
+
+/// The model's two ends in one pass, as a probe needs them; kept only on steps where one is due. Holds memory that the
+/// pass holds anyway, and no graph.
+struct ProbeEnds {
+  std::optional<OperatorReplay> first;  ///< The first operator. Empty for an embedding: `input` is its output.
+  at::Tensor input;                     ///< What entered it.
+  std::weak_ptr<torch::autograd::Node> first_node;
+  std::uint32_t first_output_nr = 0;
+  bool first_repeats = false;  ///< The first layer has been called again: the pass has more inputs than this one.
+  at::Tensor output;           ///< Of the last layer so far, …
+  int output_call = -1;        ///< … and its call.
+  std::int64_t input_version = 0;
+  std::int64_t output_version = 0;
+
+  /// Whether an operator has written to one of the two since.
+  bool stale() const;
 };
 
 /// Adds to the calls what a readback has brought of them.
@@ -82,6 +130,17 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   void forget_gradients();
   void add_gradient(int call, const at::Tensor& gradient);
   void fail(const std::string& error) noexcept;
+
+  /// Before the step begins: keep what a probe needs of the model's two ends.
+  void keep_ends() { keeps_ends_ = true; }
+  bool keeps_ends() const { return keeps_ends_; }
+  /// At the start of an operator that `begin` has claimed as the first layer. @param arguments its whole stack.
+  void keep_first(std::string_view op, const c10::OperatorName& name, c10::ArrayRef<const c10::IValue> arguments);
+  /// What has been kept so far; this holds it no longer.
+  ProbeEnds take_ends();
+  /// The calls whose graph is alive, in forward order.
+  std::vector<ProbeTap> probe_taps() const;
+  void set_probe(int call, const ActivationProbe& probe);
 
   /// The calls that belong to the training step: where a pass was differentiated, those that had a gradient; calls of
   /// passes without a backward are evaluation. Nothing is added afterwards.
@@ -128,6 +187,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   int record(ActivationCall&& call, const at::Tensor& output);
   ActivationSums read(const at::Tensor& tensor, Units units);
   int add_call(ActivationCall&& call, const at::Tensor& output);
+  void keep_output(int call, const at::Tensor& output);
+  void keep_first_output(std::string_view op, const at::Tensor& output);
 
   std::shared_ptr<const StorageTable> table_;
   std::shared_ptr<const ParameterList> parameters_;
@@ -150,6 +211,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   std::unordered_set<const void*> unknown_leaves_;  ///< The table was up to date when they were met.
   std::unordered_set<const void*> inputs_;          ///< Storages of leaves that layers have taken for their data.
   std::vector<Stranger> strangers_;
+  bool keeps_ends_ = false;
+  ProbeEnds ends_;
   std::atomic<std::int64_t> own_nanoseconds_{0};
 };
 

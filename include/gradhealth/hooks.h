@@ -58,6 +58,18 @@ enum class StepMode : std::uint8_t {
   kAutomatic,
 };
 
+/// What a probe computes beside the Jacobian norms. Neither is ever computed unless asked for.
+struct ProbeOptions {
+  /// Largest singular value of the Jacobian between each two consecutive activations, over the whole batch. For all of
+  /// them together, about half a backward pass to set up and one an iteration.
+  bool singular_values = false;
+  /// Largest eigenvalue of the loss's Hessian by the parameters; needs the loss, so backward(). About two backward passes
+  /// to set up and two an iteration.
+  bool curvature = false;
+  /// Of Lanczos' method, for either.
+  int iterations = 10;
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -70,6 +82,8 @@ struct MonitorOptions {
   Statistics statistics = Statistics::kSampled;
   /// The file stops growing before this size: recorded steps are spaced out as it fills up.
   std::size_t max_file_bytes = std::size_t{1} << 30;
+  /// Recorded steps between two probes of the Jacobian through backward(); 0: never.
+  std::int64_t probe_every = 10;
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
   DiagnosisOptions rules;  ///< From load_config(), for one.
@@ -143,6 +157,20 @@ class Monitor {
   void record(const std::string& name, double value) noexcept;
   /// Records an intermediate tensor as an activation. Call in the forward pass, when the tensor has its final value.
   void tap(const std::string& name, const at::Tensor& tensor) noexcept;
+  /// `loss.backward()`, with a probe before it where one is due (MonitorOptions::probe_every) or asked for and the step
+  /// is recorded. Everything but the probes works as well with `loss.backward()` itself; a probe needs the graph, which
+  /// is gone after it. Of several calls in one step, the first one is probed.
+  ///
+  /// A probe sends random cotangents from the last layer's output back through the graph, for all activations in one
+  /// pass: Jacobian norm, gradient scale coefficient, for plain ReLU networks the z-score, and on steps where it was due
+  /// the nonlinearity coefficient, for networks without batch normalisation that start with a linear layer, convolution
+  /// or embedding. It leaves weights, gradients, buffers and random states as they are; hooks are not called, and tensors
+  /// that retain their gradient do not receive the probe's. It runs no code but LibTorch's: a graph with custom autograd
+  /// functions or TorchScript in it is not probed. What could not be probed is an event in the run.
+  /// @throws what `loss.backward()` throws, and nothing else.
+  void backward(const at::Tensor& loss, const ProbeOptions& on_demand = {});
+  /// The same probe by hand, from any output of the model, before the backward pass; always, if the step is recorded.
+  void probe(const at::Tensor& output, const ProbeOptions& on_demand = {}) noexcept;
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.
   void on_finding(std::function<void(const Finding&)> callback);
