@@ -18,6 +18,7 @@
 #include "hooks/messenger.h"
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
+#include "hooks/origin_finder.h"
 #include "hooks/parameter_recorder.h"
 #include "hooks/run_description.h"
 #include "hooks/schedule.h"
@@ -53,8 +54,8 @@ hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
 
 class Monitor::Impl {
  public:
-  Impl(const NamedTensors& parameters, torch::optim::Optimizer* optimizer, const std::filesystem::path& path,
-       MonitorOptions options)
+  Impl(const NamedTensors& parameters, const NamedTensors& buffers, torch::optim::Optimizer* optimizer,
+       const std::filesystem::path& path, MonitorOptions options)
       : options_((check(options), std::move(options))),
         messenger_(options_.messages),
         schedule_(schedule_options(options_)),
@@ -70,6 +71,7 @@ class Monitor::Impl {
     std::vector<std::string> modules;
     for (const hooks::WatchedParameter& parameter : parameters_->all()) modules.push_back(parameter.module);
     modules_ = std::make_shared<const std::vector<std::string>>(std::move(modules));
+    origin_.emplace(*parameters_, buffers, options_.origin);
     if (!on_cpu()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
     WriterOptions writer_options;
@@ -89,6 +91,7 @@ class Monitor::Impl {
   }
 
   void step(const at::Tensor& loss) noexcept {
+    if (hooks::replaying()) return;  // The closure given to replay() computes the loss, and no more.
     guarded([&] {
       const Clock::time_point start = Clock::now();
       end_step(loss, start);
@@ -110,6 +113,10 @@ class Monitor::Impl {
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
     });
+  }
+
+  void replay(std::function<at::Tensor()> closure) noexcept {
+    guarded([&] { origin_->set_replay(std::move(closure)); });
   }
 
   void on_finding(std::function<void(const Finding&)> callback) { callback_ = std::move(callback); }
@@ -194,12 +201,16 @@ class Monitor::Impl {
   }
 
   void begin_step(std::int64_t step) {
-    if (!schedule_.records(step)) return;
+    using Kind = hooks::OriginFinder::StepKind;
+    const bool recorded = schedule_.records(step);
+    origin_->begin_step(step, recorded ? Kind::kRecorded : Kind::kBetween);
+    if (!recorded) return;
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), modules_, first_module_);
     hooks::observe(capture_);
   }
 
   void stop_capture() noexcept {
+    if (origin_) origin_->stop();
     if (!capture_) return;
     try {
       hooks::stop_observing(capture_);
@@ -213,12 +224,15 @@ class Monitor::Impl {
     const at::DisableRecordFunctionGuard no_record;
     const std::shared_ptr<hooks::StepCapture> capture = std::move(capture_);
     capture_.reset();
+    origin_->stop();
     if (pending_) finish_pending(Ending::kNextStep);
     const double value = hooks::loss_value(loss);
     const bool has_loss = loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
     if (!capture) suspicious |= !parameter_recorder_->gradient_sample_is_finite();
+    suspicious |= origin_->gradient_is_bad();
     if (suspicious) schedule_.suspect(steps_);
+    if (suspicious) origin_->suspect(steps_);
     if (!capture && !suspicious && named_.empty()) return begin_step(steps_ + 1);
 
     StepRecord row = std::move(spare_);
@@ -229,7 +243,8 @@ class Monitor::Impl {
       row.set(Quantity::kLoss, value);
       row.set(Quantity::kLossNonfinite, std::isfinite(value) ? 0 : 1);
     }
-    step_seconds_ = seconds(start - last_return_);
+    step_seconds_ = seconds(start - last_return_) - origin_->traced_seconds();
+    own_seconds_ += origin_->traced_seconds();
     if (capture) {
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
@@ -242,6 +257,7 @@ class Monitor::Impl {
     if (capture || suspicious) {
       if (!on_cpu()) return;
       parameter_recorder_->record(row);
+      origin_->report(row, loss);
     }
     row.set(Quantity::kStepTime, step_seconds_);
     if (optimizer_)
@@ -324,6 +340,7 @@ class Monitor::Impl {
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
+  std::optional<hooks::OriginFinder> origin_;
   std::string first_module_;
   Run run_;
   std::optional<Diagnoser> diagnoser_;
@@ -349,18 +366,18 @@ class Monitor::Impl {
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(torch::nn::Module& module, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), &optimizer, path, std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(parameters, NamedTensors{}, nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(parameters, NamedTensors{}, &optimizer, path, std::move(options))) {}
 
 Monitor::~Monitor() = default;
 Monitor::Monitor(Monitor&&) noexcept = default;
@@ -369,6 +386,7 @@ Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
+void Monitor::replay(std::function<at::Tensor()> closure) noexcept { impl_->replay(std::move(closure)); }
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }
 Diagnosis Monitor::diagnosis() const { return impl_->diagnosis(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }

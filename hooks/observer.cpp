@@ -14,6 +14,8 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
+#include "hooks/operator_trace.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -106,6 +108,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     return context;
   }
   if (thread.claimed > 0 || thread.captures.empty() || !at::GradMode::is_enabled()) return nullptr;
+  if (replaying()) return nullptr;  // The same step a second time.
   // With create_graph, the engine differentiates with gradients enabled; a checkpoint's forward is a custom function's.
   if (!thread.backward.empty() && !thread.backward.back()) return nullptr;
   const std::vector<at::Tensor> tensors = tensors_in(function.inputs());

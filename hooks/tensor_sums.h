@@ -33,6 +33,7 @@ struct ActivationSums {
 ActivationSums activation_sums(const at::Tensor& tensor, Units units);
 
 std::string shape_text(const at::Tensor& tensor);  ///< "64x10".
+std::string dtype_text(at::ScalarType type);        ///< "float32".
 std::string dtype_text(const at::Tensor& tensor);  ///< "float32".
 
 }  // namespace gradhealth::hooks
