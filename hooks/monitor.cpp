@@ -22,6 +22,7 @@
 #include "hooks/messenger.h"
 #include "hooks/observer.h"
 #include "hooks/optimizer_info.h"
+#include "hooks/origin_finder.h"
 #include "hooks/parameter_recorder.h"
 #include "hooks/prober.h"
 #include "hooks/reading.h"
@@ -72,7 +73,8 @@ hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
 
 class Monitor::Impl {
  public:
-  Impl(const NamedTensors& parameters, std::weak_ptr<torch::nn::Module> module, torch::optim::Optimizer* optimizer,
+  Impl(const NamedTensors& parameters, const NamedTensors& buffers, std::weak_ptr<torch::nn::Module> module,
+       torch::optim::Optimizer* optimizer,
        const std::filesystem::path& path, MonitorOptions options)
       : options_((check(options), std::move(options))),
         messenger_(options_.messages),
@@ -90,6 +92,7 @@ class Monitor::Impl {
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
+    origin_.emplace(*parameters_, buffers, options_.origin);
     prober_.emplace(*parameters_);
     if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
@@ -112,6 +115,7 @@ class Monitor::Impl {
   }
 
   void step(const at::Tensor& loss) noexcept {
+    if (hooks::replaying()) return;  // The closure given to replay() computes the loss, and no more.
     if (automatic()) return guarded([&] { note_doubt(Doubt::kStepCalled); });
     if (watch_ && capture_) hooks::settle_backward();
     take_step(loss);
@@ -177,6 +181,10 @@ class Monitor::Impl {
       probe_seconds_ += cost;
       if (!asked) scheduled_probe_seconds_ = cost;
     });
+  }
+
+  void replay(std::function<at::Tensor()> closure) noexcept {
+    guarded([&] { origin_->set_replay(std::move(closure)); });
   }
 
   void on_finding(std::function<void(const Finding&)> callback) { callback_ = std::move(callback); }
@@ -356,6 +364,8 @@ class Monitor::Impl {
     bool recorded = schedule_.records(step);
     leaves_out_ = recorded && in_flight_.size() >= kMostInFlight;
     recorded &= !leaves_out_;
+    using Kind = hooks::OriginFinder::StepKind;
+    origin_->begin_step(step, recorded ? Kind::kRecorded : Kind::kBetween);
     if (recorded || automatic()) {
       watch_->begin_step(parameters_->table());
       hooks::watch_updates(watch_);
@@ -375,6 +385,7 @@ class Monitor::Impl {
   bool probe_is_due() const { return options_.probe_every > 0 && captured_steps_ % options_.probe_every == 0; }
 
   void stop_capture() noexcept {
+    if (origin_) origin_->stop();
     try {
       if (watch_) hooks::stop_watching_updates(watch_);
     } catch (...) {  // A lock that cannot be had: it is stopped for good when the watch is gone.
@@ -392,6 +403,7 @@ class Monitor::Impl {
     const at::DisableRecordFunctionGuard no_record;
     const std::shared_ptr<hooks::StepCapture> capture = std::move(capture_);
     capture_.reset();
+    origin_->stop();
     left_out_ += leaves_out_;
     read_update(Ending::kNextStep);
     deliver(Waiting::kNone);
@@ -400,7 +412,9 @@ class Monitor::Impl {
     const bool has_loss = !late_loss && loss.defined() && loss.numel() == 1;
     bool suspicious = has_loss && loss_watch_.suspicious(value);
     if (!capture) suspicious |= early_ || vital_signs_->suspicious();
+    suspicious |= origin_->gradient_is_bad();
     if (suspicious) schedule_.suspect(steps_);
+    if (suspicious) origin_->suspect(steps_);
     const bool recorded = capture || suspicious;
     const bool watched =
         !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && in_flight_.size() < kMostInFlight;
@@ -426,8 +440,11 @@ class Monitor::Impl {
     if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
     step.calls = std::move(calls);
     step.row.events.insert(step.row.events.end(), events.begin(), events.end());
+    if (recorded) origin_->report(step.row, step.parameters, loss);
     if (recorded) prober_->record(step.row);
-    step_seconds_ = seconds(start - last_return_) - (capture ? capture_seconds_ : 0) - std::exchange(probe_seconds_, 0);
+    own_seconds_ += origin_->traced_seconds();
+    step_seconds_ = seconds(start - last_return_) - (capture ? capture_seconds_ : 0) - origin_->traced_seconds() -
+                    std::exchange(probe_seconds_, 0);
     probed_ = false;
     if (watched) step.late_gradient_sample = parameter_recorder_->late_gradient_sample(*step.readback);
     step.readback->start();
@@ -609,6 +626,7 @@ class Monitor::Impl {
   std::optional<hooks::Prober> prober_;
   hooks::ActivationRecorder activation_recorder_;
   hooks::LossWatch loss_watch_;
+  std::optional<hooks::OriginFinder> origin_;
   std::string first_module_;
   Run run_;
   std::optional<Diagnoser> diagnoser_;
@@ -641,19 +659,21 @@ class Monitor::Impl {
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), module.weak_from_this(), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), module.weak_from_this(),
+                                   nullptr, path, std::move(options))) {}
 
 Monitor::Monitor(torch::nn::Module& module, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), module.weak_from_this(), &optimizer, path,
-                                   std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), module.weak_from_this(),
+                                   &optimizer, path, std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, std::weak_ptr<torch::nn::Module>(), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(parameters, NamedTensors{}, std::weak_ptr<torch::nn::Module>(), nullptr, path,
+                                   std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(parameters, std::weak_ptr<torch::nn::Module>(), &optimizer, path,
+    : impl_(std::make_unique<Impl>(parameters, NamedTensors{}, std::weak_ptr<torch::nn::Module>(), &optimizer, path,
                                    std::move(options))) {}
 
 Monitor::~Monitor() = default;
@@ -668,6 +688,7 @@ void Monitor::backward(const at::Tensor& loss, const ProbeOptions& on_demand) { 
 void Monitor::probe(const at::Tensor& output, const ProbeOptions& on_demand) noexcept {
   impl_->probe({hooks::ProbeTarget::Kind::kOutput, output}, on_demand);
 }
+void Monitor::replay(std::function<at::Tensor()> closure) noexcept { impl_->replay(std::move(closure)); }
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }
 Diagnosis Monitor::diagnosis() const { return impl_->diagnosis(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }

@@ -14,6 +14,8 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
+#include "hooks/operator_trace.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -110,6 +112,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     return nullptr;
   }
   if (!in_forward(thread)) return nullptr;
+  if (replaying()) return nullptr;  // The same step a second time.
   const auto inputs = function.inputs();
   const TensorPointers tensors =
       tensors_in(c10::ArrayRef<c10::IValue>(inputs.data(), inputs.size()), function.num_inputs());

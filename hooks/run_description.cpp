@@ -33,6 +33,12 @@ NamedTensors parameters_of(const torch::nn::Module& module) {
   return parameters;
 }
 
+NamedTensors buffers_of(const torch::nn::Module& module) {
+  NamedTensors buffers;
+  for (const auto& item : module.named_buffers(/*recurse=*/true)) buffers.emplace_back(item.key(), item.value());
+  return buffers;
+}
+
 std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name) {
   std::error_code ignored;
   if (path.has_filename() && !std::filesystem::is_directory(path, ignored)) return path;

@@ -10,6 +10,7 @@
 namespace gradhealth::hooks {
 
 NamedTensors parameters_of(const torch::nn::Module& module);
+NamedTensors buffers_of(const torch::nn::Module& module);
 
 /// The file that the trainer means by `path`: itself, or `<name>.h5` in it if it is a directory or ends in a slash.
 std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name);

@@ -111,15 +111,17 @@ ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Samp
 
 std::string shape_text(const at::Tensor& tensor) { return fmt::format("{}", fmt::join(tensor.sizes(), "x")); }
 
-std::string dtype_text(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
+std::string dtype_text(const at::Tensor& tensor) { return dtype_text(tensor.scalar_type()); }
+
+std::string dtype_text(at::ScalarType type) {
+  switch (type) {
     case at::kFloat: return "float32";
     case at::kDouble: return "float64";
     case at::kHalf: return "float16";
     case at::kBFloat16: return "bfloat16";
     case at::kLong: return "int64";
     case at::kInt: return "int32";
-    default: return at::toString(tensor.scalar_type());
+    default: return at::toString(type);
   }
 }
 

@@ -42,6 +42,7 @@ ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Samp
 std::optional<std::uint64_t> checksum(const at::Tensor& tensor);
 
 std::string shape_text(const at::Tensor& tensor);  ///< "64x10".
+std::string dtype_text(at::ScalarType type);        ///< "float32".
 std::string dtype_text(const at::Tensor& tensor);  ///< "float32".
 
 }  // namespace gradhealth::hooks

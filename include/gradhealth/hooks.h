@@ -70,6 +70,14 @@ struct ProbeOptions {
   int iterations = 10;
 };
 
+/// Which steps have every operator looked at, so that the first non-finite value can be traced to the one that made
+/// it. Such a step takes longer than a recorded one.
+enum class OriginSearch : std::uint8_t {
+  kSuspicion,      ///< The first 20 steps, and ten steps after a loss or gradient that looks wrong.
+  kRecordedSteps,  ///< Those and every recorded step.
+  kNever,          ///< None, and no step is replayed.
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -86,6 +94,7 @@ struct MonitorOptions {
   std::int64_t probe_every = 10;
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
+  OriginSearch origin = OriginSearch::kSuspicion;
   DiagnosisOptions rules;  ///< From load_config(), for one.
   StepMode step = StepMode::kExplicit;
   /// Number of the first step, where a training goes on from a checkpoint: the updates made before. The run goes on in
@@ -171,6 +180,13 @@ class Monitor {
   void backward(const at::Tensor& loss, const ProbeOptions& on_demand = {});
   /// The same probe by hand, from any output of the model, before the backward pass; always, if the step is recorded.
   void probe(const at::Tensor& output, const ProbeOptions& on_demand = {}) noexcept;
+  /// Tells how to compute the loss of the present step again, on the same batch: forward only, no backward(), no update.
+  /// When a step that was not traced has a non-finite loss or gradient, step() calls it, at most three times a run, to
+  /// find the operator where that began. Random generators are set back to where they were when the step began, or when
+  /// replay() was called, whichever is later; afterwards they, the module's buffers and all gradients are as if it had
+  /// not been called. Once for the whole run, or anew in each step. What it refers to must live as long as the monitor.
+  /// One that throws is an event in the run; an empty function means none.
+  void replay(std::function<at::Tensor()> closure) noexcept;
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.
   void on_finding(std::function<void(const Finding&)> callback);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "rules/nonfinite_origin.h"
 #include "rules/operators.h"
 #include "rules/rule_support.h"
 #include "rules/rules_list.h"
@@ -54,6 +55,7 @@ class NonfiniteActivation final : public Judge {
     ++steps_;
     if (count.subjects == 0) return;
     last_step_ = record.step;
+    if (origin_.empty()) origin_ = origin_sentence(record);
     if (bad_steps_++ > 0) return;
     first_step_ = record.step;
     activations_ = count.subjects;
@@ -93,6 +95,7 @@ class NonfiniteActivation final : public Judge {
     else if (std::isfinite(before_max_))
       finding.message +=
           fmt::format(" {} before it was finite, at most {} in size.", before_.name, number(before_max_));
+    finding.message += origin_;
     finding.evidence.push_back(
         evidence("non-finite elements", elements_, ">", 0, Quantity::kActivationNonfinite, subject_.name));
     finding.recommendations.push_back(guard_operator(subject_.kind, before_max_));
@@ -112,6 +115,7 @@ class NonfiniteActivation final : public Judge {
   bool weight_bad_ = false;
   Subject subject_;
   Subject before_;
+  std::string origin_;  ///< A sentence on where it began, if the run knows.
 };
 
 }  // namespace

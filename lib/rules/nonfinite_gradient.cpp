@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "rules/nonfinite_origin.h"
 #include "rules/rule_support.h"
 #include "rules/rules_list.h"
 #include "stats/quantile.h"
@@ -35,6 +36,7 @@ class NonfiniteGradient final : public Judge {
       return;
     }
     last_step_ = record.step;
+    if (origin_.empty()) origin_ = origin_sentence(record);
     const bool skipped = step_was_skipped(record);
     if (bad_steps_++ > 0 && (applied_ > 0 || skipped)) return;
     applied_ += skipped ? 0 : 1;
@@ -74,6 +76,7 @@ class NonfiniteGradient final : public Judge {
     else if (!entry_.name.empty())
       finding.message += fmt::format(" Loss and activations are finite; it enters the backward pass at {} ({}).",
                                      entry_.name, entry_.kind);
+    finding.message += origin_;
     finding.evidence.push_back(
         evidence("non-finite gradient elements", elements_, ">", 0, Quantity::kGradientNonfinite, parameter_.name));
     if (!entry_.name.empty())
@@ -119,6 +122,7 @@ class NonfiniteGradient final : public Judge {
   stats::Quantile healthy_norm_{0.95};
   Subject parameter_;
   Subject entry_;
+  std::string origin_;  ///< A sentence on where it began, if the run knows.
 };
 
 }  // namespace

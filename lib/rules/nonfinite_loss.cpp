@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "rules/nonfinite_origin.h"
 #include "rules/rule_support.h"
 #include "rules/rules_list.h"
 
@@ -25,6 +26,7 @@ class NonfiniteLoss final : public Judge {
       return;
     }
     last_step_ = record.step;
+    if (origin_.empty()) origin_ = origin_sentence(record);
     if (bad_steps_++ > 0) return;
     first_step_ = record.step;
     value_ = loss;
@@ -61,6 +63,7 @@ class NonfiniteLoss final : public Judge {
           " All activations of that step are finite (the last one at most {} in size), so "
           "the loss function itself overflows.",
           number(last_activation_max_));
+    finding.message += origin_;
     finding.evidence.push_back(
         evidence("steps with a non-finite loss", static_cast<double>(bad_steps_), ">", 0, Quantity::kLossNonfinite));
     Recommendation stable;
@@ -88,6 +91,7 @@ class NonfiniteLoss final : public Judge {
   double last_activation_max_ = NAN;
   bool activations_seen_ = false;
   bool inherited_ = false;
+  std::string origin_;  ///< A sentence on where it began, if the run knows.
 };
 
 }  // namespace

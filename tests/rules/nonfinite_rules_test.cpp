@@ -99,3 +99,31 @@ TEST_CASE("a NaN sample is the root of everything that it ruins", "[rules][diagn
   CHECK(d.roots[0].finding.rule == "nonfinite-input");
   CHECK(flatten(d.roots).size() == 5);
 }
+
+TEST_CASE("the origin that the run knows is cited", "[rules][nonfinite-loss][nonfinite-gradient]") {
+  const auto with = [](const char* rule, Quantity bad, const char* subject, const char* text) {
+    return first_finding(judge(rule, SyntheticRun(), 30, learning, [&](StepRecord& record) {
+             if (record.step != 12) return;
+             record.set(bad, 0, 1);
+             record.events.push_back({12, "nonfinite-origin", subject, text});
+           })).message;
+  };
+  CHECK(with("nonfinite-loss", Quantity::kLossNonfinite, "fc4",
+             "source=operator op=log place=after:fc4 pass=forward step=12 how=traced input=8x6:float32:0:1.5:0:0:48")
+            .find("made by log after fc4, in the forward pass of step 12, whose input ranged from 0 to 1.5.") !=
+        std::string::npos);
+  CHECK(with("nonfinite-gradient", Quantity::kGradientNonfinite, "fc4",
+             "source=operator op=sqrt place=in:fc4 pass=backward step=12 how=replayed "
+             "forward_input=8x6:float32:0:4:0:0:48")
+            .find("made by sqrt in fc4, in the backward pass of step 12, whose forward input ranged from 0 to 4 (found "
+                  "by computing the step again).") != std::string::npos);
+  CHECK(with("nonfinite-activation", Quantity::kActivationNonfinite, "fc1.weight",
+             "source=parameter op=addmm place=in:fc1 pass=forward step=12 how=late since=11")
+            .find("The parameter fc1.weight was not finite before step 12 (operators were looked at only after step "
+                  "11") != std::string::npos);
+  CHECK(with("nonfinite-loss", Quantity::kLossNonfinite, "feature 2",
+             "source=input op=addmm place=in:fc1 pass=forward step=12 how=traced sample=5 position=2")
+            .find("from outside the model, into addmm in fc1 at step 12, first in sample 5.") != std::string::npos);
+  for (const char* unknown : {"", "source=unknown step=12 how=replayed", "source=operator", "input=:::::: x== ="})
+    CHECK_FALSE(with("nonfinite-loss", Quantity::kLossNonfinite, "", unknown).empty());
+}

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+namespace gradhealth::hooks {
+
+/// States of the default random generators: the CPU's, and those of the CUDA devices that the model is on.
+class RandomState {
+ public:
+  /// @param tensors where the model is.
+  static RandomState now(const std::vector<at::Tensor>& tensors);
+  void restore() const;
+
+ private:
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+/// Computes a step's loss again with the trainer's own closure. Whatever comes of it, random generators and buffers are
+/// as they were before; the trainer's gradients are not touched.
+class Replay {
+ public:
+  /// @param parameters gradients are computed with respect to them.
+  /// @param buffers saved and restored.
+  Replay(std::vector<at::Tensor> parameters, std::vector<at::Tensor> buffers);
+
+  void set(std::function<at::Tensor()> closure);
+  explicit operator bool() const { return static_cast<bool>(closure_); }
+  /// At the beginning of a step: what it draws at random, its replay draws again.
+  void remember_random_state();
+  /// Runs the closure and hands its result to `use`, both with gradients enabled and operators observed.
+  /// @throws whatever the closure throws.
+  void run(const std::function<void(const at::Tensor& loss)>& use) const;
+  /// Differentiates and throws the gradients away.
+  void differentiate(const at::Tensor& loss) const;
+
+ private:
+  std::vector<at::Tensor> parameters_;
+  std::vector<at::Tensor> buffers_;
+  std::function<at::Tensor()> closure_;
+  RandomState random_;
+};
+
+}  // namespace gradhealth::hooks
