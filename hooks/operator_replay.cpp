@@ -18,7 +18,7 @@ constexpr std::array<std::string_view, 12> kReplayed{
 
 }  // namespace
 
-bool can_replay(const std::string& op) { return std::binary_search(kReplayed.begin(), kReplayed.end(), op); }
+bool can_replay(std::string_view op) { return std::binary_search(kReplayed.begin(), kReplayed.end(), op); }
 
 OperatorReplay::OperatorReplay(c10::OperatorName name, std::vector<c10::IValue> arguments, std::size_t input)
     : name_(std::move(name)),

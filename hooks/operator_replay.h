@@ -32,6 +32,6 @@ class OperatorReplay {
 
 /// Whether a call of this operator can be made again: a linear layer or a convolution, which draw nothing and change
 /// nothing.
-bool can_replay(const std::string& op);
+bool can_replay(std::string_view op);
 
 }  // namespace gradhealth::hooks
