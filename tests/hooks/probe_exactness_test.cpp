@@ -299,15 +299,15 @@ TEST_CASE("linear networks record a nonlinearity coefficient near one, whatever 
     return Rows(directory / "run.h5").rows.at(0).at(Quantity::kNonlinearityCoefficient);
   };
   using torch::nn::Conv2dOptions;
-  // One cotangent a sample: about 3 % of sampling error here.
+  // One cotangent for each of 32 samples: about 6 % of sampling error here.
   CHECK(close(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::Linear(30, 20)),
-                       torch::randn({128, 10}) + 2), 1, 0.12));
+                       torch::randn({128, 10}) + 2), 1, 0.2));
   CHECK(close(recorded(torch::nn::Sequential(torch::nn::Conv2d(Conv2dOptions(1, 4, 3).stride(2)), torch::nn::Flatten(),
                                              torch::nn::Linear(36, 20)),
-                       torch::rand({128, 1, 8, 8})), 1, 0.12));
+                       torch::rand({128, 1, 8, 8})), 1, 0.2));
   CHECK(close(recorded(torch::nn::Sequential(torch::nn::Embedding(50, 12), torch::nn::Flatten(),
                                              torch::nn::Linear(36, 20)),
-                       torch::randint(50, {128, 3})), 1, 0.12));
+                       torch::randint(50, {128, 3})), 1, 0.2));
   CHECK(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::Functional([](const Tensor& t) { return t.sin(); }),
                                        torch::nn::Linear(30, 20)),
                  10 * torch::randn({128, 10})) > 2);
