@@ -13,7 +13,7 @@ namespace gradhealth::hooks {
 namespace {
 
 constexpr std::array<std::string_view, 12> kReplayed{
-    "addmm", "bmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "addmm",       "bmm",    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "convolution", "linear", "matmul", "mm"};
 
 }  // namespace

@@ -167,8 +167,8 @@ void Prober::probe_nonlinearity(const Work& work, const at::Tensor& at_first) {
   // By a convolution's input, which training itself never differentiates by, all samples cost more than the rest of the
   // probe.
   const std::int64_t stride = sample_stride(ends.input, kMostDifferentiated);
-  const at::Tensor at_input = ends.first ? ends.first->pull_back(at_first, stride)
-                                         : at_first.slice(0, 0, at_first.size(0), stride);
+  const at::Tensor at_input =
+      ends.first ? ends.first->pull_back(at_first, stride) : at_first.slice(0, 0, at_first.size(0), stride);
   nonlinearity_ = nonlinearity_coefficient(ends.input, output, {at_input});
 }
 
@@ -190,8 +190,8 @@ void Prober::probe_curvature(Work& work) {
   work.graph.quiet_parameters();
   std::vector<at::Tensor> parameters;
   for (const WatchedParameter& parameter : parameters_.all()) parameters.push_back(parameter.tensor);
-  if (const std::optional<double> curvature = largest_curvature(
-          work.target.tensor, parameters, work.options.iterations, seed(work.step, kCurvatureSeed)))
+  if (const std::optional<double> curvature =
+          largest_curvature(work.target.tensor, parameters, work.options.iterations, seed(work.step, kCurvatureSeed)))
     curvature_ = *curvature;
 }
 

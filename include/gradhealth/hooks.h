@@ -44,8 +44,8 @@ struct ProbeOptions {
   /// Largest singular value of the Jacobian between each two consecutive activations, over the whole batch. All of them
   /// together cost one to three backward passes an iteration.
   bool singular_values = false;
-  /// Largest eigenvalue of the loss's Hessian by the parameters; needs the loss, so backward(). Costs about four backward
-  /// passes an iteration.
+  /// Largest eigenvalue of the loss's Hessian by the parameters; needs the loss, so backward(). Costs about four
+  /// backward passes an iteration.
   bool curvature = false;
   /// Of Lanczos' method, for either.
   int iterations = 10;
@@ -62,7 +62,8 @@ struct MonitorOptions {
   double budget = 0.01;
   /// The file stops growing before this size: recorded steps are spaced out as it fills up.
   std::size_t max_file_bytes = std::size_t{1} << 30;
-  /// Recorded steps between two probes of the Jacobian through backward(); 0: never. One costs about a backward pass.
+  /// Recorded steps between two probes of the Jacobian through backward(); 0: never. One costs one to two backward
+  /// passes.
   std::int64_t probe_every = 10;
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
