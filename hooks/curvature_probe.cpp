@@ -22,7 +22,8 @@ std::optional<double> largest_curvature(const at::Tensor& loss, const std::vecto
   for (const at::Tensor& parameter : parameters)
     if (parameter.requires_grad() && parameter.is_leaf()) trainable.push_back(parameter);
   if (trainable.empty()) return std::nullopt;
-  const TensorList all = torch::autograd::grad({loss}, trainable, {}, kKeepGraph, true /* create_graph */, kAllowUnused);
+  const TensorList all =
+      torch::autograd::grad({loss}, trainable, {}, kKeepGraph, true /* create_graph */, kAllowUnused);
   TensorList used;
   TensorList gradients;
   TensorList start;

@@ -56,12 +56,12 @@ at::Tensor zeros_at(const Edge& edge) { return edge.function->input_metadata(edg
 double largest_singular_value(const Edge& output, const Edge& input, int iterations, std::uint64_t seed) {
   // Jᵀw as a graph that is linear in w: its own backward pass is a product with J.
   const at::Tensor w = zeros_at(output).requires_grad_();
-  const at::Tensor linear =
-      Engine::get_default_engine().execute({output}, {w}, kKeepGraph, true /* create_graph */, !kAccumulate, {input})[0];
+  const at::Tensor linear = Engine::get_default_engine().execute({output}, {w}, kKeepGraph, true /* create_graph */,
+                                                                 !kAccumulate, {input})[0];
   if (!linear.defined()) return std::numeric_limits<double>::quiet_NaN();
   const SymmetricOperator gram = [&](const TensorList& x) -> TensorList {
-    const at::Tensor forward = torch::autograd::grad({linear}, {w}, {x[0]}, kKeepGraph, false /* create_graph */,
-                                                     true /* allow_unused */)[0];
+    const at::Tensor forward =
+        torch::autograd::grad({linear}, {w}, {x[0]}, kKeepGraph, false /* create_graph */, true /* allow_unused */)[0];
     if (!forward.defined()) return {at::Tensor()};
     return pull_back(output, forward, {input});
   };

@@ -25,7 +25,7 @@ at::Tensor normal_like(const at::Tensor& like, std::uint64_t seed);
 at::Tensor zeros_at(const torch::autograd::Edge& edge);
 
 /// Largest singular value of the Jacobian of the value at `output` by the value at `input`; NaN if it does not depend
-/// on it. Costs a backward pass between the two to set up and two per iteration.
+/// on it. Two products with the Jacobian an iteration, one of them through a second derivative.
 /// @throws what the engine throws, for one where an operator between the two cannot be differentiated twice.
 double largest_singular_value(const torch::autograd::Edge& output, const torch::autograd::Edge& input, int iterations,
                               std::uint64_t seed);

@@ -600,7 +600,7 @@ class Monitor::Impl {
   void weigh_cost(double in_step) {
     if (!weigh_) return;
     weigh_ = false;
-    // A probe that is due every N recorded steps costs each of them its share; one that was asked for is not ours to spare.
+    // A probe that is due every N recorded steps costs each of them its share; one that was asked for is the trainer's.
     double own = in_step + capture_seconds_;
     if (options_.probe_every > 0) own += scheduled_probe_seconds_ / static_cast<double>(options_.probe_every);
     if (schedule_.observe_cost(steps_, own, step_seconds_))

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,9 @@ class OperatorReplay {
   OperatorReplay(c10::OperatorName name, std::vector<c10::IValue> arguments, std::size_t input);
 
   const at::Tensor& input() const { return input_; }
-  /// Jᵀ·cotangent of the call's result by the input. Runs the operator again.
-  /// @param cotangent of the result's shape.
-  at::Tensor pull_back(const at::Tensor& cotangent) const;
+  /// Jᵀ·cotangent of the call's result by the input, for every `stride`-th sample. Runs the operator on these again.
+  /// @param cotangent of the result's shape, for all samples.
+  at::Tensor pull_back(const at::Tensor& cotangent, std::int64_t stride) const;
 
  private:
   c10::OperatorName name_;

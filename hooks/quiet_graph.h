@@ -27,8 +27,8 @@ class QuietGraph {
   bool contains(const torch::autograd::Node* node) const { return nodes_.count(node) > 0; }
   /// A node that runs other code than LibTorch's own: a custom function or a TorchScript graph. Empty if there is none.
   const std::string& foreign_node() const { return foreign_node_; }
-  /// Whether batch normalisation makes one sample's output depend on the others; in evaluation mode it does not, but that
-  /// cannot be told.
+  /// Whether batch normalisation makes one sample's output depend on the others; in evaluation mode it does not, but
+  /// that cannot be told.
   bool couples_samples() const { return couples_samples_; }
 
  private:

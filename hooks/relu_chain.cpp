@@ -59,10 +59,14 @@ bool only_layers(const std::vector<const Node*>& path, const std::vector<ProbeTa
   std::size_t rectifiers = 0;
   for (const Node* node : path) {
     const std::string name = node->name();
-    if (is_product(name)) ++products;
-    else if (name == "AddBackward0") ++sums;
-    else if (name == "ReluBackward0") ++rectifiers;
-    else if (std::find(kReshapes.begin(), kReshapes.end(), name) == kReshapes.end()) return false;
+    if (is_product(name))
+      ++products;
+    else if (name == "AddBackward0")
+      ++sums;
+    else if (name == "ReluBackward0")
+      ++rectifiers;
+    else if (std::find(kReshapes.begin(), kReshapes.end(), name) == kReshapes.end())
+      return false;
   }
   const auto biases = std::count_if(taps.begin(), taps.end(), [](const ProbeTap& tap) {
     return tap.parameter >= 0 && tap.node->name() == "AddBackward0";

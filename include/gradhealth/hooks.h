@@ -60,11 +60,11 @@ enum class StepMode : std::uint8_t {
 
 /// What a probe computes beside the Jacobian norms. Neither is ever computed unless asked for.
 struct ProbeOptions {
-  /// Largest singular value of the Jacobian between each two consecutive activations, over the whole batch. For all of
-  /// them together, about half a backward pass to set up and one an iteration.
+  /// Largest singular value of the Jacobian between each two consecutive activations, over the whole batch. All of them
+  /// together cost one to three backward passes an iteration.
   bool singular_values = false;
-  /// Largest eigenvalue of the loss's Hessian by the parameters; needs the loss, so backward(). About two backward passes
-  /// to set up and two an iteration.
+  /// Largest eigenvalue of the loss's Hessian by the parameters; needs the loss, so backward(). Costs about four
+  /// backward passes an iteration.
   bool curvature = false;
   /// Of Lanczos' method, for either.
   int iterations = 10;
@@ -90,7 +90,8 @@ struct MonitorOptions {
   Statistics statistics = Statistics::kSampled;
   /// The file stops growing before this size: recorded steps are spaced out as it fills up.
   std::size_t max_file_bytes = std::size_t{1} << 30;
-  /// Recorded steps between two probes of the Jacobian through backward(); 0: never.
+  /// Recorded steps between two probes of the Jacobian through backward(); 0: never. One costs one to two backward
+  /// passes.
   std::int64_t probe_every = 10;
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;

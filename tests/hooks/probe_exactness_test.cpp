@@ -125,7 +125,7 @@ TEST_CASE("recorded Jacobian norms of a linear network with one output are exact
   monitor.close();
   const Rows run(directory / "run.h5");
   const auto parameters = net->named_parameters();
-  const Tensor at_second = parameters["2.weight"].detach();             // 1 × 5
+  const Tensor at_second = parameters["2.weight"].detach();               // 1 × 5
   const Tensor at_first = at_second.mm(parameters["1.weight"].detach());  // 1 × 8
   // The cotangent is one number a sample: its own norm, recorded at the output, is the factor.
   const double factor = run.at(0, Quantity::kJacobianNorm, "2");
@@ -217,15 +217,16 @@ TEST_CASE("recorded curvature is the largest eigenvalue of the exact Hessian", "
   const Rows run(directory / "run.h5");
 
   const std::vector<Tensor> parameters = net->parameters();
-  const std::vector<Tensor> gradients = torch::autograd::grad(
-      {torch::cross_entropy_loss(net->forward(x), target)}, parameters, {}, true, true);
+  const std::vector<Tensor> gradients =
+      torch::autograd::grad({torch::cross_entropy_loss(net->forward(x), target)}, parameters, {}, true, true);
   std::vector<Tensor> pieces;
   for (const Tensor& gradient : gradients) pieces.push_back(gradient.reshape({-1}));
   const Tensor flat = torch::cat(pieces);
   std::vector<Tensor> rows;
   for (std::int64_t i = 0; i < flat.size(0); ++i) {
     std::vector<Tensor> row;
-    for (const Tensor& piece : torch::autograd::grad({flat[i]}, parameters, {}, true)) row.push_back(piece.reshape({-1}));
+    for (const Tensor& piece : torch::autograd::grad({flat[i]}, parameters, {}, true))
+      row.push_back(piece.reshape({-1}));
     rows.push_back(torch::cat(row));
   }
   const Tensor hessian = torch::stack(rows);
@@ -238,7 +239,8 @@ TEST_CASE("curvature keeps its sign where the largest eigenvalue is not the larg
   CHECK(close(*gradhealth::hooks::largest_curvature(saddle, {w}, 10, 1), 1, 1e-9));
   const Tensor peak = -w.square().sum();
   CHECK(close(*gradhealth::hooks::largest_curvature(peak, {w}, 10, 1), -2, 1e-9));
-  CHECK(close(*gradhealth::hooks::largest_curvature(w.sum() * w.detach().sum() + 3 * w[0] * w[0], {w}, 10, 1), 6, 1e-9));
+  CHECK(
+      close(*gradhealth::hooks::largest_curvature(w.sum() * w.detach().sum() + 3 * w[0] * w[0], {w}, 10, 1), 6, 1e-9));
   const Tensor linear = w.sum();
   CHECK(*gradhealth::hooks::largest_curvature(linear, {w}, 10, 1) == 0);
   CHECK_FALSE(gradhealth::hooks::largest_curvature(linear, {torch::ones({2}).requires_grad_()}, 10, 1).has_value());
@@ -299,20 +301,24 @@ TEST_CASE("linear networks record a nonlinearity coefficient near one, whatever 
     return Rows(directory / "run.h5").rows.at(0).at(Quantity::kNonlinearityCoefficient);
   };
   using torch::nn::Conv2dOptions;
-  // One cotangent a sample: about 3 % of sampling error here.
+  // One cotangent for each of 32 samples: about 6 % of sampling error here.
   CHECK(close(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::Linear(30, 20)),
-                       torch::randn({128, 10}) + 2), 1, 0.12));
+                       torch::randn({128, 10}) + 2),
+              1, 0.2));
   CHECK(close(recorded(torch::nn::Sequential(torch::nn::Conv2d(Conv2dOptions(1, 4, 3).stride(2)), torch::nn::Flatten(),
                                              torch::nn::Linear(36, 20)),
-                       torch::rand({128, 1, 8, 8})), 1, 0.12));
-  CHECK(close(recorded(torch::nn::Sequential(torch::nn::Embedding(50, 12), torch::nn::Flatten(),
-                                             torch::nn::Linear(36, 20)),
-                       torch::randint(50, {128, 3})), 1, 0.12));
-  CHECK(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::Functional([](const Tensor& t) { return t.sin(); }),
+                       torch::rand({128, 1, 8, 8})),
+              1, 0.2));
+  CHECK(close(
+      recorded(torch::nn::Sequential(torch::nn::Embedding(50, 12), torch::nn::Flatten(), torch::nn::Linear(36, 20)),
+               torch::randint(50, {128, 3})),
+      1, 0.2));
+  CHECK(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30),
+                                       torch::nn::Functional([](const Tensor& t) { return t.sin(); }),
                                        torch::nn::Linear(30, 20)),
                  10 * torch::randn({128, 10})) > 2);
   // Samples that see each other, and inputs of which there are several, have no coefficient.
-  CHECK(std::isnan(recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::BatchNorm1d(30),
-                                                  torch::nn::Linear(30, 20)),
-                            torch::randn({128, 10}))));
+  CHECK(std::isnan(
+      recorded(torch::nn::Sequential(torch::nn::Linear(10, 30), torch::nn::BatchNorm1d(30), torch::nn::Linear(30, 20)),
+               torch::randn({128, 10}))));
 }

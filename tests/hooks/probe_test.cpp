@@ -319,8 +319,8 @@ TEST_CASE("what cannot be probed is told once and harms nothing", "[hooks][probe
   monitor.probe(foreign);
   monitor.probe(torch::ones({3, 2}));
   monitor.probe(Tensor());
-  const Tensor used = net[2]->as<torch::nn::Linear>()->forward(
-      net[0]->as<torch::nn::Linear>()->forward(torch::randn({5, 4})).tanh());
+  const Tensor used =
+      net[2]->as<torch::nn::Linear>()->forward(net[0]->as<torch::nn::Linear>()->forward(torch::randn({5, 4})).tanh());
   used.sum().backward();
   monitor.probe(used, everything());
   monitor.step(used.sum());
@@ -388,7 +388,8 @@ TEST_CASE("z-scores of freshly initialised ReLU networks are small, by default a
           torch::manual_seed(100 * seed + static_cast<std::uint64_t>(hidden + width));
           torch::nn::Sequential net = relu_net(hidden, width, he);
           const Tensor x = torch::randn({32, 20});
-          const std::vector<double> fresh = z_scores(*net, [&] { return net->forward(x); }, 1)[0];
+          const std::vector<double> fresh = z_scores(
+              *net, [&] { return net->forward(x); }, 1)[0];
           for (const double z : fresh) {
             ++all;
             large += std::fabs(z) > 3;
@@ -408,7 +409,8 @@ TEST_CASE("the z-score shows weights that have grown since, in proportion to the
   torch::manual_seed(28);
   torch::nn::Sequential net = relu_net(8, 128, true);
   const Tensor x = torch::randn({32, 20});
-  const auto steps = z_scores(*net, [&] { return net->forward(x); }, 1.5);
+  const auto steps = z_scores(
+      *net, [&] { return net->forward(x); }, 1.5);
   REQUIRE(steps[1].size() == 16);
   // From the first layer's output, 8 layers have each gained a factor of 1.5; biases shift the masks a little.
   const double beta = 8.0 / 128;
