@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kFewestSamples = 64;  // 20 steps then show each unit more than 1,000 samples.
 constexpr std::int64_t kShortestRun = 16;    // Floats of one line of cache, which is fetched as a whole.
-constexpr std::int64_t kLongRun = 64;
+constexpr std::int64_t kLongRun = 512;      // Long enough for the processor to fetch ahead.
 constexpr std::int64_t kMostShare = 2;       // Scattered reading of more than one half is no faster than reading all.
 constexpr std::int64_t kRowsBetweenChecks = 32;
 
