@@ -1,6 +1,6 @@
-// What monitoring costs: the bare training loop against the monitor's settings, against LibTorch's anomaly detection and
-// against statistics made of tensor operators, interleaved in one process so that the machine's own moods cancel out.
-// Prints figures, asserts nothing.
+// What monitoring costs: the bare training loop against the monitor's settings, LibTorch's anomaly detection and
+// statistics made of tensor operators, interleaved in one process so that the machine's own moods cancel out. Prints
+// figures, asserts nothing.
 #include <malloc.h>
 #include <time.h>
 
@@ -20,8 +20,8 @@
 #include <torch/csrc/autograd/anomaly_mode.h>
 #include <torch/torch.h>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <gradhealth/hooks.h>
 
@@ -58,7 +58,8 @@ struct BlockImpl : nn::Module {
     register_module("norm1", norm1);
     register_module("norm2", norm2);
     if (in != out)
-      shortcut = nn::Sequential(nn::Conv2d(nn::Conv2dOptions(in, out, 1).stride(stride).bias(false)), nn::BatchNorm2d(out));
+      shortcut =
+          nn::Sequential(nn::Conv2d(nn::Conv2dOptions(in, out, 1).stride(stride).bias(false)), nn::BatchNorm2d(out));
     register_module("shortcut", shortcut);
   }
 
@@ -268,8 +269,9 @@ void print(const Workload& workload, const std::vector<std::vector<double>>& sec
       ratios.push_back(seconds[who][round] / bare[round]);
       added.push_back(1e6 * (seconds[who][round] - bare[round]));
     }
-    fmt::print("{:12} {:23} {:9.3f}  ({:.3f}-{:.3f})  {:+10.1f} us  {}\n", "", kColumns[who].name, quantile(ratios, 0.5),
-               quantile(ratios, 0.25), quantile(ratios, 0.75), quantile(added, 0.5), contestants[who]->believed());
+    fmt::print("{:12} {:23} {:9.3f}  ({:.3f}-{:.3f})  {:+10.1f} us  {}\n", "", kColumns[who].name,
+               quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75), quantile(added, 0.5),
+               contestants[who]->believed());
   }
   std::fflush(stdout);
 }
@@ -301,8 +303,9 @@ void measure(const Workload& workload, double scale, const std::filesystem::path
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Step times as ratios to the bare loop: median (quartiles) of interleaved blocks of steps, and the median "
-               "of the time added to a step, and the ratio that the monitor believes in. Processor time of the whole process."};
+  CLI::App app{
+      "Step times as ratios to the bare loop: median (quartiles) of interleaved blocks of steps, in processor time of the\n"
+      "whole process; the median of the time added to a step; the ratio that the monitor believes in."};
   double scale = 1;
   std::string only;
   app.add_option("--scale", scale, "Times the usual number of rounds")->capture_default_str();
@@ -315,12 +318,11 @@ int main(int argc, char** argv) {
   torch::set_num_threads(1);
   const std::filesystem::path directory = std::filesystem::temp_directory_path() / "gradhealth-bench-overhead";
   std::filesystem::remove_all(directory);
-  for (const Workload& workload : {Workload{"tiny", &tiny_mlp, {16, 16}, 400},
-                                   Workload{"cnn", &small_cnn, {64, 1, 28, 28}, 25},
-                                   Workload{"mlp", &mlp, {128, 784}, 25},
-                                   Workload{"lstm", &recurrent, {32, 32, 64}, 15},
-                                   Workload{"transformer", &transformer, {16, 32, 256}, 10, 5},
-                                   Workload{"resnet18", &resnet18, {8, 3, 32, 32}, 7, 3}})
+  for (const Workload& workload :
+       {Workload{"tiny", &tiny_mlp, {16, 16}, 400}, Workload{"cnn", &small_cnn, {64, 1, 28, 28}, 25},
+        Workload{"mlp", &mlp, {128, 784}, 25}, Workload{"lstm", &recurrent, {32, 32, 64}, 15},
+        Workload{"transformer", &transformer, {16, 32, 256}, 10, 5},
+        Workload{"resnet18", &resnet18, {8, 3, 32, 32}, 7, 3}})
     if (only.empty() || only == workload.name) measure(workload, scale, directory);
   std::filesystem::remove_all(directory);
 }
