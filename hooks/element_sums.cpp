@@ -6,9 +6,9 @@
 #include <cstring>
 #include <limits>
 
-// The compiler vectorises the loops (-fopenmp-simd); this chooses the instruction set at run time. AVX-512 gains nothing
-// for magnitudes and an eighth for sums, in the caches only. Software prefetch makes memory that is not in the caches
-// slower to read, by a fifth: it gets in the way of the processor's own.
+// The compiler vectorises the loops (-fopenmp-simd); this chooses the instruction set at run time. AVX-512 gains
+// nothing for magnitudes and an eighth for sums, in the caches only. Software prefetch makes memory that is not in the
+// caches slower to read, by a fifth: it gets in the way of the processor's own.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define GRADHEALTH_DISPATCH_AVX2 1
 #else
@@ -45,7 +45,9 @@ GRADHEALTH_INLINE float from_bits(std::int32_t bits) {
   return x;
 }
 
-GRADHEALTH_INLINE float to_float(BFloat16 x) { return from_bits(static_cast<std::int32_t>(std::uint32_t{x.bits} << 16)); }
+GRADHEALTH_INLINE float to_float(BFloat16 x) {
+  return from_bits(static_cast<std::int32_t>(std::uint32_t{x.bits} << 16));
+}
 
 /// Without branches, so that it vectorises: rescales normal numbers, and lets a subtraction normalise the others.
 GRADHEALTH_INLINE float to_float(Half x) {
@@ -130,8 +132,8 @@ GRADHEALTH_INLINE void add_strides(const float* data, std::int64_t count, Elemen
   }
   const float max_abs = from_bits(max_bits);
   const bool in_range = max_bits == 0 || (max_abs >= kTiny && max_abs <= kHuge);  // False for NaN.
-  const bool offset = wanted == Wanted::kAll &&
-                      block_sum * block_sum > kMostMeanShare * static_cast<double>(count) * block_squares;
+  const bool offset =
+      wanted == Wanted::kAll && block_sum * block_sum > kMostMeanShare * static_cast<double>(count) * block_squares;
   if (!in_range || offset) return add_in_double(data, count, sums);
   sums.sum += block_sum;
   sums.sum_squares += block_squares;

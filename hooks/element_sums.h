@@ -29,10 +29,10 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
-/// One pass over contiguous memory of float, double, Half or BFloat16. Counts and `max_abs` are exact. Relative errors of
-/// float are below 2e-6 for the norm, and for the mean and standard deviation in units of the root mean square (typically
-/// 1e-7): blocks of 2,048 elements are summed in float, and those whose mean outweighs their deviation, or whose squares
-/// leave float's range, in double. Uses AVX2 where the machine has it; the last bits of the sums may differ between machines.
+/// One pass over contiguous memory of float, double, Half or BFloat16. Counts and `max_abs` are exact. Relative errors
+/// are below 2e-6 (typically 1e-7) for the norm, and for mean and standard deviation in units of the root mean square:
+/// blocks of 2,048 elements are summed in float, and those whose mean outweighs their deviation, or whose squares leave
+/// float's range, in double. Uses AVX2 where the machine has it; the last bits of the sums may differ between machines.
 template <typename T>
 ElementSums element_sums(const T* data, std::int64_t count);
 

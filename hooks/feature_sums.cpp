@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::int32_t kInfinityBits = 0x7f800000;
 constexpr std::int32_t kAlwaysIntegerBits = 0x4b000000;  // 2^23: no float beyond has a fraction.
-constexpr std::int64_t kColumnsAtOnce = 64;      // Whose sums stay in the first level of cache.
-constexpr std::int64_t kRowsAtOnce = 1 << 20;    // So that 32 bits count them.
+constexpr std::int64_t kColumnsAtOnce = 64;              // Whose sums stay in the first level of cache.
+constexpr std::int64_t kRowsAtOnce = 1 << 20;            // So that 32 bits count them.
 
 GRADHEALTH_INLINE std::int32_t magnitude_bits(float x) {
   std::int32_t bits;

@@ -84,7 +84,8 @@ ElementSums gradient_sums(const at::Tensor& tensor) {
 
 ElementSums sampled_sums(const at::Tensor& tensor, std::int64_t elements) {
   if (tensor.layout() == at::kSparse) return tensor_sums(tensor);
-  return sums_of(tensor, [elements](const auto* data, std::int64_t count) { return sampled_sums(data, count, elements); });
+  return sums_of(tensor,
+                 [elements](const auto* data, std::int64_t count) { return sampled_sums(data, count, elements); });
 }
 
 std::optional<std::uint64_t> checksum(const at::Tensor& tensor) {

@@ -10,13 +10,13 @@ namespace {
 
 constexpr std::int64_t kFewestSamples = 64;  // 20 steps then show each unit more than 1,000 samples.
 constexpr std::int64_t kShortestRun = 16;    // Floats of one line of cache, which is fetched as a whole.
-constexpr std::int64_t kLongRun = 64;
+constexpr std::int64_t kLongRun = 512;       // Long enough for the processor to fetch ahead.
 constexpr std::int64_t kMostShare = 2;       // Scattered reading of more than one half is no faster than reading all.
 constexpr std::int64_t kRowsBetweenChecks = 32;
 
 template <typename T>
-using Bits = std::conditional_t<sizeof(T) == 8, std::uint64_t,
-                                std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint16_t>>;
+using Bits =
+    std::conditional_t<sizeof(T) == 8, std::uint64_t, std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint16_t>>;
 
 template <typename T>
 Bits<T> bits_of(const T& value) {
@@ -55,7 +55,9 @@ class ColumnMarks {
 #pragma omp simd
     for (std::int64_t i = 0; i < columns; ++i) united[i] = static_cast<Bits<T>>(united[i] | bits_of(row[i]));
   }
-  bool complete() const { return std::all_of(united_.begin(), united_.end(), [](Bits<T> bits) { return nonzero(bits); }); }
+  bool complete() const {
+    return std::all_of(united_.begin(), united_.end(), [](Bits<T> bits) { return nonzero(bits); });
+  }
   void write(std::vector<std::uint8_t>& active) const {
     std::transform(united_.begin(), united_.end(), active.begin(), [](Bits<T> bits) { return nonzero(bits); });
   }
@@ -113,8 +115,10 @@ class SampleCounter {
 
   void see(std::int64_t outer, std::int64_t values) {
     const std::int64_t sample = outer_per_sample_ > 0 ? outer / outer_per_sample_ : -1;
-    if (outer_per_sample_ == 0) samples_ += values;
-    else if (sample != last_) ++samples_;
+    if (outer_per_sample_ == 0)
+      samples_ += values;
+    else if (sample != last_)
+      ++samples_;
     last_ = sample;
   }
   std::int64_t samples() const { return samples_; }
@@ -204,9 +208,9 @@ UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& samp
   sums.total = layout.count();
   sums.active.assign(static_cast<std::size_t>(layout.units), 0);
   if (sums.total == 0) return sums;
-  const bool sampled = sampling.elements != Sampling::kEverything && sums.total > sampling.elements &&
-                       (layout.inner == 1 ? sample_rows(data, layout, sampling, sums)
-                                          : sample_planes(data, layout, sampling, sums));
+  const bool sampled =
+      sampling.elements != Sampling::kEverything && sums.total > sampling.elements &&
+      (layout.inner == 1 ? sample_rows(data, layout, sampling, sums) : sample_planes(data, layout, sampling, sums));
   if (!sampled) read_all(data, layout, sums);
   return sums;
 }

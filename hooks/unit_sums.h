@@ -51,7 +51,6 @@ struct UnitSums {
 template <typename T>
 UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& sampling);
 
-
 /// Sums over about `elements` elements in evenly spread runs, always the same ones; over all if they are not many more.
 template <typename T>
 ElementSums sampled_sums(const T* data, std::int64_t count, std::int64_t elements);

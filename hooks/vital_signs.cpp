@@ -13,8 +13,8 @@ constexpr std::size_t kParameters = 16;
 constexpr std::int64_t kElements = 8;
 constexpr std::int64_t kFewLooks = 10;
 constexpr double kSmoothing = 0.1;
-// Eight elements' mean square scatters by a factor of about ten around its mean, that of a sparse gradient by more: most
-// of the parameters have to agree, on norms thirty times as large as before.
+// Eight elements' mean square scatters by a factor of about ten around its mean, that of a sparse gradient by more:
+// most of the parameters have to agree, on norms thirty times as large as before.
 constexpr double kFarAbove = 900;
 
 template <typename T>
@@ -22,15 +22,16 @@ double mean_square(const void* memory, std::int64_t count, std::uint64_t turn) {
   const std::int64_t read = std::min(count, kElements);
   // Multiples of the golden ratio come near every place in turn.
   const auto place = static_cast<std::uint32_t>(turn * 2654435769u);
-  const auto begin = static_cast<std::int64_t>(static_cast<double>(place) * 0x1p-32 * static_cast<double>(count - read + 1));
+  const auto begin =
+      static_cast<std::int64_t>(static_cast<double>(place) * 0x1p-32 * static_cast<double>(count - read + 1));
   const T* data = static_cast<const T*>(memory) + begin;
   double sum = 0;
   for (std::int64_t i = 0; i < read; ++i) sum += static_cast<double>(data[i]) * static_cast<double>(data[i]);
   return sum / static_cast<double>(read);
 }
 
-/// Of a few elements; nothing where they cannot be read in passing. The dispatcher is not asked: it would cost more than
-/// all the rest.
+/// Of a few elements; nothing where they cannot be read in passing. The dispatcher is not asked: it would cost more
+/// than all the rest.
 std::optional<double> mean_square(const at::Tensor& gradient, std::uint64_t turn) {
   if (!gradient.defined() || !gradient.device().is_cpu() || gradient.layout() != at::kStrided) return std::nullopt;
   const std::int64_t count = gradient.numel();
@@ -73,8 +74,8 @@ bool VitalSigns::suspicious() {
 }
 
 bool has_nonfinite(const StepRecord& row) {
-  for (const Quantity quantity : {Quantity::kGradientNonfinite, Quantity::kWeightNonfinite,
-                                  Quantity::kActivationGradientNonfinite}) {
+  for (const Quantity quantity :
+       {Quantity::kGradientNonfinite, Quantity::kWeightNonfinite, Quantity::kActivationGradientNonfinite}) {
     const std::vector<double>& counts = row.values(quantity);
     if (std::any_of(counts.begin(), counts.end(), [](double count) { return count > 0; })) return true;
   }

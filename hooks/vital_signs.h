@@ -32,8 +32,8 @@ class VitalSigns {
   std::uint64_t calls_ = 0;
 };
 
-/// Whether a gradient or a weight of a recorded step is not finite. Activations may be: masks are made of infinities, and
-/// where one matters, it shows in the loss.
+/// Whether a gradient or a weight of a recorded step is not finite. Activations may be: masks are made of infinities,
+/// and where one matters, it shows in the loss.
 bool has_nonfinite(const StepRecord& row);
 
 }  // namespace gradhealth::hooks

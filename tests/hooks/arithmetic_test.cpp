@@ -62,7 +62,8 @@ void check_against_reference(const std::vector<T>& values, double tolerance) {
   CHECK(sums.nonfinite == 0);
   CHECK(sums.max_abs == reference.max_abs);
   CHECK(std::fabs(sums.norm() - norm) <= tolerance * norm);
-  CHECK(std::fabs(sums.mean() - static_cast<double>(reference.sum) / static_cast<double>(count)) <= tolerance * sums.rms());
+  CHECK(std::fabs(sums.mean() - static_cast<double>(reference.sum) / static_cast<double>(count)) <=
+        tolerance * sums.rms());
   const double deviation = static_cast<double>(reference.deviation);
   CHECK(std::fabs(sums.std() - deviation) <= tolerance * std::max(deviation, 1e-6 * sums.rms()) + 1e-8 * sums.rms());
   const ElementSums magnitudes = magnitude_sums(values.data(), count);
@@ -186,8 +187,9 @@ TEST_CASE("every value of half precision is read as it is defined", "[hooks]") {
     const Half half{static_cast<std::uint16_t>(bits)};
     const ElementSums sums = element_sums(&half, 1);
     const double value = value_of(half);
-    const bool same = std::isfinite(value) ? sums.sum == value && sums.max_abs == std::fabs(value) && sums.nonfinite == 0
-                                           : sums.nonfinite == 1 && std::isinf(sums.max_abs) == std::isinf(value);
+    const bool same = std::isfinite(value)
+                          ? sums.sum == value && sums.max_abs == std::fabs(value) && sums.nonfinite == 0
+                          : sums.nonfinite == 1 && std::isinf(sums.max_abs) == std::isinf(value);
     if (!same) FAIL("bits " << bits << " are " << value << ", read as " << sums.sum);
   }
   const BFloat16 brain[]{{0x3f80}, {0xc000}, {0x7f80}, {0x8000}};  // 1, -2, infinity, -0.

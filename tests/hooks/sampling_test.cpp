@@ -67,7 +67,8 @@ double rms_error(const torch::Tensor& tensor, Units units) {
   double squares = 0;
   constexpr int kSamples = 200;
   for (int phase = 0; phase < kSamples; ++phase) {
-    const double error = activation_sums(tensor, units, sampling(static_cast<std::uint64_t>(phase))).elements.rms() / exact - 1;
+    const double error =
+        activation_sums(tensor, units, sampling(static_cast<std::uint64_t>(phase))).elements.rms() / exact - 1;
     squares += error * error;
   }
   return std::sqrt(squares / kSamples);
@@ -102,7 +103,8 @@ TEST_CASE("statistics do not depend on a tensor's layout in memory", "[hooks]") 
   check_whole(images.slice(3, 0, 9, 2), Units::kChannels);
   check_whole(images.slice(0, 0, 1), Units::kChannels);
   check_whole(images.flatten(2), Units::kChannels);
-  check_whole(with_dead_units(torch::randn({3, 4, 2, 5, 6}), 1).contiguous(at::MemoryFormat::ChannelsLast3d), Units::kChannels);
+  check_whole(with_dead_units(torch::randn({3, 4, 2, 5, 6}), 1).contiguous(at::MemoryFormat::ChannelsLast3d),
+              Units::kChannels);
   check_whole(torch::randn({6, 1, 7, 9}), Units::kChannels);
   check_whole(torch::randn({6, 1, 7, 9}).contiguous(at::MemoryFormat::ChannelsLast), Units::kChannels);
   const torch::Tensor matrix = with_dead_units(torch::randn({70, 33}), 1);
