@@ -16,6 +16,7 @@
 #include <gradhealth/errors.h>
 #include <gradhealth/hooks.h>
 
+#include "hooks/accumulation_hooks.h"
 #include "hooks/activation_recorder.h"
 #include "hooks/gradient_clipping.h"
 #include "hooks/loss_watch.h"
@@ -103,6 +104,10 @@ class Monitor::Impl {
     path_ = writer_->status().path;
     if (path_ != file) messenger_.taken_path(file, path_);
     watch_ = std::make_shared<hooks::UpdateWatch>(*parameters_, [this](Moment moment) { on_moment(moment); });
+    accumulation_hooks_ = std::make_unique<hooks::AccumulationHooks>(
+        [watch = std::weak_ptr<hooks::UpdateWatch>(watch_)] {
+          if (const auto alive = watch.lock()) hooks::note_accumulation(alive);
+        });
     begin_step(steps_);
     last_return_ = created_ = Clock::now();
   }
@@ -354,7 +359,7 @@ class Monitor::Impl {
   /// The run goes on in a further file, if there is one already.
   void continue_run(const std::filesystem::path& file) {
     run_.info.first_step = options_.first_step;
-    if (const std::optional<std::filesystem::path> last = latest_part(file)) run_.info.continues = last->filename().string();
+    if (const auto last = latest_part(file)) run_.info.continues = last->filename().string();
   }
 
   void begin_step(std::int64_t step) {
@@ -367,6 +372,7 @@ class Monitor::Impl {
     using Kind = hooks::OriginFinder::StepKind;
     origin_->begin_step(step, recorded ? Kind::kRecorded : Kind::kBetween);
     if (recorded || automatic()) {
+      accumulation_hooks_->attach(parameters_->all());
       watch_->begin_step(parameters_->table());
       hooks::watch_updates(watch_);
     } else {
@@ -618,6 +624,7 @@ class Monitor::Impl {
   torch::optim::Optimizer* optimizer_;
   hooks::GradientClipping clipping_;
   std::shared_ptr<hooks::UpdateWatch> watch_;  ///< Of every step in automatic mode, else of those that are recorded.
+  std::unique_ptr<hooks::AccumulationHooks> accumulation_hooks_;
   hooks::StepDoubts doubts_;
   std::optional<hooks::WatchedParameters> parameters_;
   hooks::StrangerWatch stranger_watch_;

@@ -27,13 +27,15 @@ std::atomic<std::uint64_t> registry_version{1};
 at::CallbackHandle callback_handle = 0;  // Guarded by registry_mutex.
 bool callback_enabled = false;           // Guarded by registry_mutex.
 
-/// Engine threads differentiate, the thread that called backward() waits: what follows there follows the whole pass.
 struct ThreadState {
-  int nodes = 0;                ///< Depth of nodes being differentiated.
-  bool unsettled = false;       ///< A backward pass has run on this thread, and nothing else since.
-  bool gradients_wait = false;  ///< It reached a watched model, and no update has followed.
-  at::Tensor root;              ///< What the pass about to run, or unsettled, started from.
-  std::uint64_t version = 0;    ///< Of the copy below.
+  int nodes = 0;                                    ///< Depth of nodes being differentiated.
+  bool unsettled = false;                           ///< A backward pass has run on this thread, and nothing else since.
+  bool on_device = false;                           ///< Its nodes ran on threads of the engine's.
+  at::Tensor root;                                  ///< What the pass about to run, or unsettled, started from.
+  std::vector<std::weak_ptr<UpdateWatch>> reached;  ///< By the unsettled pass.
+  /// For the update that follows a pass of this thread, with the pass's number.
+  std::vector<std::pair<std::weak_ptr<UpdateWatch>, std::uint64_t>> waiting;
+  std::uint64_t version = 0;  ///< Of the copy below.
   std::vector<std::weak_ptr<UpdateWatch>> watches;
 };
 
@@ -49,13 +51,12 @@ ThreadState& thread_state() {
 
 struct NodeContext : at::ObserverContext {};
 
-/// Calls `visit(watch)` for each. The list is copied: a step that ends within may register another capture or watch.
+/// Calls `visit(watch)` for each. The list is the caller's own: a step that ends within may change the thread's.
 template <typename Visit>
-void for_each_watch(ThreadState& thread, Visit&& visit) noexcept {
+void for_each(const std::vector<std::weak_ptr<UpdateWatch>>& watches, Visit&& visit) noexcept {
   std::shared_ptr<UpdateWatch> current;
   try {
     const at::DisableRecordFunctionGuard no_record;
-    const std::vector<std::weak_ptr<UpdateWatch>> watches = thread.watches;
     for (const std::weak_ptr<UpdateWatch>& weak : watches)
       if ((current = weak.lock())) visit(current);
   } catch (...) {
@@ -63,20 +64,28 @@ void for_each_watch(ThreadState& thread, Visit&& visit) noexcept {
   }
 }
 
+constexpr std::string_view kNodePrefix = "autograd::engine::evaluate_function: ";
+
 bool is_node(const char* name) {
-  constexpr std::string_view kPrefix = "autograd::engine::evaluate_function";
-  return name[0] == 'a' && name[1] == 'u' && std::strncmp(name, kPrefix.data(), kPrefix.size()) == 0;
+  return name[0] == 'a' && name[1] == 'u' && std::strncmp(name, kNodePrefix.data(), kNodePrefix.size()) == 0;
 }
 
 void settle(ThreadState& thread) noexcept {
   thread.unsettled = false;
   const at::Tensor root = std::exchange(thread.root, {});
-  Watches reached;
-  for_each_watch(thread, [&](const std::shared_ptr<UpdateWatch>& watch) {
-    if (watch->after_backward(root)) reached.push_back(watch);
+  std::vector<std::weak_ptr<UpdateWatch>> reached = std::exchange(thread.reached, {});
+  const bool on_device = std::exchange(thread.on_device, false);
+  if (on_device) {
+    reached.clear();
+    for_each(thread.watches, [&](const std::shared_ptr<UpdateWatch>& watch) {
+      if (watch->take_accumulation()) reached.push_back(watch);
+    });
+  }
+  for_each(reached, [&](const std::shared_ptr<UpdateWatch>& watch) {
+    if (!on_device && !watch->take_accumulation()) return;  // Another thread has seen to it.
+    if (reached.size() == 1) watch->backward_was_of_no_other();
+    thread.waiting.emplace_back(watch, watch->after_backward(root));
   });
-  thread.gradients_wait |= !reached.empty();
-  if (reached.size() == 1) reached.front()->backward_was_of_no_other();
 }
 
 /// backward() without a gradient begins by making one like its root.
@@ -87,23 +96,37 @@ void note_root(ThreadState& thread, const at::RecordFunction& function) {
   if (!root.defined() || !root.requires_grad() || root.numel() != 1) return;
   thread.root = root.variable_data();
   if (root.device().is_cpu()) return;
-  // Its nodes run on threads of the engine's.
-  thread.unsettled = true;
-  for_each_watch(thread, [](const std::shared_ptr<UpdateWatch>& watch) { watch->before_backward(); });
+  thread.on_device = thread.unsettled = true;
+  for_each(thread.watches, [](const std::shared_ptr<UpdateWatch>& watch) { watch->take_accumulation(); });
 }
 
 void show_write(ThreadState& thread, const char* op, const at::Tensor& target) {
   std::vector<UpdateWatch*> updated;
   bool waits = false;
-  for_each_watch(thread, [&](const std::shared_ptr<UpdateWatch>& watch) {
+  const std::vector<std::weak_ptr<UpdateWatch>> watches = thread.watches;
+  for_each(watches, [&](const std::shared_ptr<UpdateWatch>& watch) {
     if (watch->before_write(op, target)) updated.push_back(watch.get());
     waits |= watch->update_expected();
   });
-  thread.gradients_wait = waits;
   if (updated.empty() || !waits) return;
-  for_each_watch(thread, [&](const std::shared_ptr<UpdateWatch>& watch) {
+  for_each(watches, [&](const std::shared_ptr<UpdateWatch>& watch) {
     if (std::find(updated.begin(), updated.end(), watch.get()) == updated.end()) watch->other_model_was_updated();
   });
+}
+
+/// Before any operator outside of backward, while gradients wait.
+void look_at_waiting(ThreadState& thread) {
+  const at::DisableRecordFunctionGuard no_record;
+  const auto is_over = [](const auto& entry) {
+    const std::shared_ptr<UpdateWatch> watch = entry.first.lock();
+    try {
+      return !watch || !watch->before_operator(entry.second);
+    } catch (...) {
+      watch->fail();
+      return true;
+    }
+  };
+  thread.waiting.erase(std::remove_if(thread.waiting.begin(), thread.waiting.end(), is_over), thread.waiting.end());
 }
 
 void show_writes(ThreadState& thread, const at::RecordFunction& function) {
@@ -119,14 +142,13 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   if (thread.watches.empty()) return nullptr;
   const char* name = function.name();
   if (is_node(name)) {
-    if (thread.nodes++ == 0 && !std::exchange(thread.unsettled, true))
-      for_each_watch(thread, [](const std::shared_ptr<UpdateWatch>& watch) { watch->before_backward(); });
+    ++thread.nodes;
+    if (!std::exchange(thread.unsettled, true)) thread.reached.clear();  // Passes while nobody looked.
     return std::make_unique<NodeContext>();
   }
   if (thread.nodes > 0) return nullptr;
   if (thread.unsettled) settle(thread);
-  if (thread.gradients_wait)
-    for_each_watch(thread, [](const std::shared_ptr<UpdateWatch>& watch) { watch->before_operator(); });
+  if (!thread.waiting.empty()) look_at_waiting(thread);
   const std::size_t length = std::strlen(name);
   if (length > 0 && name[length - 1] == '_')
     show_writes(thread, function);
@@ -170,6 +192,19 @@ void stop_watching_updates(const std::shared_ptr<UpdateWatch>& watch) {
     }
   }
   watch->stop();
+}
+
+void note_accumulation(const std::shared_ptr<UpdateWatch>& watch) noexcept {
+  try {
+    watch->note_accumulation();
+    std::vector<std::weak_ptr<UpdateWatch>>& reached = thread_state().reached;
+    const bool known = std::any_of(reached.begin(), reached.end(), [&](const std::weak_ptr<UpdateWatch>& other) {
+      return !other.owner_before(watch) && !watch.owner_before(other);
+    });
+    if (!known) reached.push_back(watch);
+  } catch (...) {
+    watch->fail();
+  }
 }
 
 void settle_backward() noexcept {

@@ -13,6 +13,10 @@ const void* storage_of(const at::Tensor& tensor) {
   return tensor.has_storage() ? tensor.storage().unsafeGetStorageImpl() : nullptr;
 }
 
+std::int64_t version_of(const at::Tensor& tensor) {
+  return tensor.is_inference() ? 0 : static_cast<std::int64_t>(tensor._version());
+}
+
 bool is_one_of(std::string_view op, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), op) != names.end();
 }
@@ -27,6 +31,12 @@ bool may_be_an_update(std::string_view op, const at::Tensor& target) {
 /// Names that end like operators in place and do not write, or write for another reason than an update.
 bool is_no_write(std::string_view op) {
   return is_one_of(op, {"aten::detach_", "detach_", "aten::requires_grad_", "aten::set_", "aten::embedding_renorm_"});
+}
+
+/// Sparse tensors have none that an alias could be told by: size has to do.
+bool same_memory(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.has_storage() || !b.has_storage()) return a.layout() == b.layout() && a.sizes() == b.sizes();
+  return storage_of(a) == storage_of(b) && a.storage_offset() == b.storage_offset() && a.numel() == b.numel();
 }
 
 bool in_common(const std::vector<bool>& a, const std::vector<bool>& b) {
@@ -45,11 +55,11 @@ UpdateWatch::UpdateWatch(const WatchedParameters& parameters, Tell tell)
 void UpdateWatch::begin_step(std::shared_ptr<const StorageTable> table) {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
   stopped_ = false;
+  accumulated_ = false;
   table_ = std::move(table);
   // A model may have gained parameters.
   updated_.resize(parameters_.all().size());
   updated_before_.resize(parameters_.all().size());
-  before_.clear();
   after_.clear();
   loss_.reset();
   expected_ = told_change_ = changed_ = own_backward_ = other_updated_ = unknown_updated_ = false;
@@ -99,30 +109,17 @@ std::vector<UpdateWatch::Gradient> UpdateWatch::gradients_now() const {
     if (!gradient.defined()) continue;
     now[i].tensor.emplace(gradient.getIntrusivePtr());
     now[i].address = gradient.unsafeGetTensorImpl();
-    now[i].version = gradient.is_inference() ? 0 : static_cast<std::int64_t>(gradient._version());
+    now[i].version = version_of(gradient);
     now[i].storage = storage_of(gradient);
   }
   return now;
 }
 
-void UpdateWatch::before_backward() {
+std::uint64_t UpdateWatch::after_backward(const at::Tensor& root) {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
-  if (stopped_) return;
+  const std::uint64_t pass = ++pass_;
+  if (stopped_) return pass;
   std::vector<Gradient> now = gradients_now();
-  if (expected_) note_dropped(now);
-  before_ = std::move(now);
-}
-
-bool UpdateWatch::after_backward(const at::Tensor& root) {
-  const std::lock_guard<std::recursive_mutex> lock(mutex_);
-  if (stopped_) return false;
-  std::vector<Gradient> now = gradients_now();
-  before_.resize(now.size());  // Empty if the step began within the pass.
-  bool reached = false;
-  for (std::size_t i = 0; i < now.size(); ++i)
-    reached |= now[i].address && (now[i].address != before_[i].address || now[i].version != before_[i].version);
-  before_.clear();
-  if (!reached) return false;
   if (expected_) tell_(Moment::kGradientsGrow);
   expected_ = true;
   told_change_ = other_updated_ = unknown_updated_ = false;
@@ -131,7 +128,8 @@ bool UpdateWatch::after_backward(const at::Tensor& root) {
   storages_.clear();
   for (const Gradient& gradient : after_)
     if (gradient.storage) storages_.insert(gradient.storage);
-  return true;
+  if (std::none_of(after_.begin(), after_.end(), [](const Gradient& gradient) { return gradient.address; })) discard();
+  return pass;
 }
 
 void UpdateWatch::backward_was_of_no_other() noexcept {
@@ -139,15 +137,16 @@ void UpdateWatch::backward_was_of_no_other() noexcept {
   own_backward_ = true;
 }
 
-void UpdateWatch::before_operator() {
+bool UpdateWatch::before_operator(std::uint64_t pass) {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
-  if (stopped_ || !expected_) return;
+  if (stopped_ || !expected_ || pass != pass_) return false;
   // Every operator comes here: one parameter's gradient tells whether to look at all of them.
   for (std::size_t i = 0; i < after_.size(); ++i) {
     if (!after_[i].address) continue;
     if (!parameters_.all()[i].tensor.grad().defined()) note_dropped(gradients_now());
-    return;
+    break;
   }
+  return expected_;
 }
 
 void UpdateWatch::note_dropped(const std::vector<Gradient>& now) {
@@ -162,14 +161,16 @@ void UpdateWatch::note_dropped(const std::vector<Gradient>& now) {
 
 bool UpdateWatch::before_write(const char* op, const at::Tensor& target) {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
-  if (stopped_ || !target.defined() || !target.has_storage() || is_no_write(op)) return false;
+  if (stopped_ || !target.defined() || is_no_write(op)) return false;
   if (const int parameter = table_->find(target); parameter >= 0) {
+    // Differentiated on a thread that has shown nothing since.
+    if (!expected_ && take_accumulation()) after_backward({});
     if (expected_) note_update();
     if (!stopped_) updated_[static_cast<std::size_t>(parameter)] = true;
     return true;
   }
   if (!expected_) return false;
-  if (storages_.count(storage_of(target)) > 0) {
+  if (is_gradient(target)) {
     if (!std::exchange(told_change_, true)) tell_(Moment::kGradientsChange);
     changed_ = true;
     if (is_one_of(op, {"aten::zero_", "aten::fill_"})) note_zeroed(target);
@@ -177,6 +178,15 @@ bool UpdateWatch::before_write(const char* op, const at::Tensor& target) {
   }
   unknown_updated_ |= may_be_an_update(op, target);
   return false;
+}
+
+bool UpdateWatch::is_gradient(const at::Tensor& tensor) const {
+  if (tensor.has_storage()) return storages_.count(storage_of(tensor)) > 0;
+  const std::vector<WatchedParameter>& all = parameters_.all();
+  return std::any_of(all.begin(), all.end(), [&](const WatchedParameter& parameter) {
+    const at::Tensor& gradient = parameter.tensor.grad();
+    return gradient.defined() && !gradient.has_storage() && same_memory(gradient, tensor);
+  });
 }
 
 void UpdateWatch::note_update() {
@@ -192,9 +202,7 @@ void UpdateWatch::note_zeroed(const at::Tensor& target) {
     if (!after_[i].address) continue;
     const at::Tensor& gradient = parameters_.all()[i].tensor.grad();
     // A slice that is zeroed, as of an embedding's padding, leaves the rest.
-    if (gradient.defined() && storage_of(gradient) == storage_of(target) && gradient.numel() == target.numel() &&
-        gradient.storage_offset() == target.storage_offset())
-      after_[i].zeroed = true;
+    if (gradient.defined() && same_memory(gradient, target)) after_[i].zeroed = true;
     left += !after_[i].zeroed && gradient.defined();
   }
   if (left == 0) discard();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -52,11 +53,14 @@ class UpdateWatch {
 
   // What follows is for update_observer.
 
-  void before_backward();
-  /// @returns whether the pass has reached this model's parameters.
-  bool after_backward(const at::Tensor& root);
+  /// Some thread has added to these parameters' gradients since the last call.
+  bool take_accumulation() noexcept { return accumulated_.exchange(false, std::memory_order_relaxed); }
+  void note_accumulation() noexcept { accumulated_.store(true, std::memory_order_relaxed); }
+  /// A pass that has reached this model's parameters is over. @returns its number.
+  std::uint64_t after_backward(const at::Tensor& root);
   void backward_was_of_no_other() noexcept;  ///< The last pass reached this model alone.
-  void before_operator();                    ///< Any operator outside of backward, on the thread of the last pass.
+  /// Any operator outside of backward, on the thread of that pass. @returns whether its gradients still wait.
+  bool before_operator(std::uint64_t pass);
   /// An operator in place, outside of backward. @returns whether it updates this model's parameters.
   bool before_write(const char* op, const at::Tensor& target);
   void other_model_was_updated() noexcept;
@@ -75,6 +79,7 @@ class UpdateWatch {
 
   std::vector<Gradient> gradients_now() const;
   void note_dropped(const std::vector<Gradient>& now);
+  bool is_gradient(const at::Tensor& tensor) const;
   void note_zeroed(const at::Tensor& target);
   void discard();
   void note_update();
@@ -82,12 +87,13 @@ class UpdateWatch {
   const WatchedParameters& parameters_;
   Tell tell_;
   mutable std::recursive_mutex mutex_;  ///< `tell_` ends the step, which begins the next one here.
+  std::atomic<bool> accumulated_{false};
   bool stopped_ = true;
   std::shared_ptr<const StorageTable> table_;
-  std::vector<Gradient> before_;              ///< As the last backward pass found them.
-  std::vector<Gradient> after_;               ///< As it left them.
+  std::vector<Gradient> after_;               ///< As the last backward pass left them.
   std::unordered_set<const void*> storages_;  ///< Of `after_`.
   at::Tensor loss_;
+  std::uint64_t pass_ = 0;
   bool expected_ = false;
   bool told_change_ = false;
   bool changed_ = false;

@@ -50,10 +50,10 @@ enum class Statistics : std::uint8_t {
 /// What ends a step.
 enum class StepMode : std::uint8_t {
   kExplicit,  ///< A call of step().
-  /// The update itself: the first operator that writes to a parameter in place after a backward pass. Gradients are read
-  /// before anything changes them, so the numbers are those of a step() right after the last backward(). The loss is what
-  /// the last backward pass started from (a scaled loss where it is scaled). What cannot be told for certain is marked by
-  /// an event of the kind "automatic-step": updates that were skipped, passes for another model's sake, optimizers of
+  /// The update itself: the first operator that writes to a parameter in place after a backward pass. Gradients are
+  /// read before anything changes them, so the numbers are those of a step() right after the last backward(). The loss
+  /// is what that pass started from: a scaled loss where it is scaled. What cannot be told for certain is marked by an
+  /// event of the kind "automatic-step": updates that were skipped, passes for another model's sake, optimizers of
   /// different parameters that take turns. All operators of the process are looked at, at every step.
   kAutomatic,
 };
