@@ -125,8 +125,8 @@ struct MonitorStatus {
 ///
 /// The model is not changed, nor are its results: weights are bit-identical with and without a monitor. Parameters
 /// are held as tensors, so the module may be destroyed first; an optimizer must outlive the monitor. After a failure
-/// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors and
-/// close() throws.
+/// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors, close()
+/// and backward() throws, the last one only what LibTorch throws.
 ///
 /// Devices: models on the CPU, on CUDA devices (ROCm included), or on several of them. What is on a CUDA device is
 /// summed up there and copied asynchronously: step() does not wait for it, the step is judged and written when its
