@@ -125,11 +125,11 @@ class Monitor {
   /// is gone after it. Of several calls in one step, the first one is probed.
   ///
   /// A probe sends random cotangents from the last layer's output back through the graph, for all activations in one
-  /// pass: Jacobian norm, gradient scale coefficient, for plain ReLU networks the z-score, and on steps where it was due
-  /// the nonlinearity coefficient, for networks without batch normalisation that start with a linear layer, convolution
-  /// or embedding. It leaves weights, gradients, buffers and random states as they are; hooks are not called, and tensors
-  /// that retain their gradient do not receive the probe's. It runs no code but LibTorch's: a graph with custom autograd
-  /// functions or TorchScript in it is not probed. What could not be probed is an event in the run.
+  /// pass: Jacobian norm, gradient scale coefficient and, for plain ReLU networks, the z-score; on steps where it was
+  /// due also the nonlinearity coefficient, for networks without batch normalisation that start with a linear layer, a
+  /// convolution or an embedding. It leaves weights, gradients, buffers and random states as they are; hooks are not
+  /// called, and tensors that retain their gradient do not receive the probe's. It runs no code but LibTorch's: a
+  /// graph with custom autograd functions or TorchScript in it is not probed. What failed is an event in the run.
   /// @throws what `loss.backward()` throws, and nothing else.
   void backward(const at::Tensor& loss, const ProbeOptions& on_demand = {});
   /// The same probe by hand, from any output of the model, before the backward pass; always, if the step is recorded.
