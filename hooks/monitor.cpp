@@ -108,7 +108,7 @@ class Monitor::Impl {
 
   void tap(const std::string& name, const at::Tensor& tensor) noexcept {
     guarded([&] {
-      if (!capture_ || !hooks::readable(tensor)) return;
+      if (!capture_ || hooks::replaying() || !hooks::readable(tensor)) return;
       const at::NoGradGuard no_grad;
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
@@ -366,11 +366,13 @@ class Monitor::Impl {
 };
 
 Monitor::Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), nullptr, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), nullptr, path,
+                                   std::move(options))) {}
 
 Monitor::Monitor(torch::nn::Module& module, torch::optim::Optimizer& optimizer, std::filesystem::path path,
                  MonitorOptions options)
-    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), &optimizer, path, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(hooks::parameters_of(module), hooks::buffers_of(module), &optimizer, path,
+                                   std::move(options))) {}
 
 Monitor::Monitor(const NamedTensors& parameters, std::filesystem::path path, MonitorOptions options)
     : impl_(std::make_unique<Impl>(parameters, NamedTensors{}, nullptr, path, std::move(options))) {}

@@ -114,12 +114,12 @@ class Monitor {
   void record(const std::string& name, double value) noexcept;
   /// Records an intermediate tensor as an activation. Call in the forward pass, when the tensor has its final value.
   void tap(const std::string& name, const at::Tensor& tensor) noexcept;
-  /// Tells how to compute the loss of the present step again, on the same batch: forward only, no backward(), no update.
-  /// When a step that was not traced has a non-finite loss or gradient, step() calls it, at most three times a run, to
-  /// find the operator where that began. Random generators are set back to where they were when the step began, or when
-  /// replay() was called, whichever is later; afterwards they, the module's buffers and all gradients are as if it had
-  /// not been called. Once for the whole run, or anew in each step. What it refers to must live as long as the monitor.
-  /// One that throws is an event in the run; an empty function means none.
+  /// Tells how to compute the loss of the present step again, on the same batch: forward only, no backward(), no
+  /// update. When a step that was not traced has a non-finite loss or gradient, step() calls it, at most three times a
+  /// run, to find the operator where that began. Random generators are set back to where they were when the step began,
+  /// or when replay() was called, whichever is later; afterwards they, the module's buffers and all gradients are as if
+  /// it had not been called. Once for the whole run, or anew in each step. What it refers to must outlive the monitor
+  /// or the next call of replay(). One that throws is an event in the run; an empty function means none.
   void replay(std::function<at::Tensor()> closure) noexcept;
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.
