@@ -90,7 +90,7 @@ void FlightRecorder::end(Call&& call, const std::vector<at::Tensor>& outputs) {
   record->op = call.op;
   place(call, *record);
   for (const Found& input : call.inputs)
-    if (record->inputs.size() < kMostTensors) record->inputs.push_back(input.extremes);
+    if (record->inputs.size() < kMostTensors || input.extremes.bad()) record->inputs.push_back(input.extremes);
   std::vector<bool> bad;
   for (const at::Tensor& output : made) {
     TensorExtremes extremes = look(output, memory_of(output));

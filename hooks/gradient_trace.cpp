@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
@@ -104,7 +105,7 @@ void GradientTrace::ran(Node& node, const std::shared_ptr<const OperatorRecord>&
     if (!has_extremes(grad_inputs[i])) continue;
     TensorExtremes extremes = tensor_extremes(grad_inputs[i]);
     if (extremes.bad()) bad.push_back(i);
-    if (record->outputs.size() < kMostTensors) record->outputs.push_back(std::move(extremes));
+    if (record->outputs.size() < kMostTensors || extremes.bad()) record->outputs.push_back(std::move(extremes));
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   int origin = -1;

@@ -2,7 +2,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -28,10 +27,12 @@
 #include "hooks/prober.h"
 #include "hooks/reading.h"
 #include "hooks/run_description.h"
+#include "hooks/run_output.h"
 #include "hooks/schedule.h"
 #include "hooks/step_capture.h"
 #include "hooks/step_doubts.h"
 #include "hooks/step_in_flight.h"
+#include "hooks/step_queue.h"
 #include "hooks/strangers.h"
 #include "hooks/update_observer.h"
 #include "hooks/update_watch.h"
@@ -42,9 +43,6 @@ namespace gradhealth {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// Steps that wait for a device's numbers. A device that lags further behind has steps left out rather than waited for.
-constexpr std::size_t kMostInFlight = 16;
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -58,8 +56,8 @@ void check(const MonitorOptions& options) {
   if (options.probe_every < 0)
     throw UsageError(fmt::format("MonitorOptions::probe_every is {}; it counts recorded steps", options.probe_every));
   if (!(options.budget >= 0 && options.budget <= 1))
-    throw UsageError(fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1",
-                                 options.budget));
+    throw UsageError(
+        fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1", options.budget));
   if (options.first_step < 0)
     throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
 }
@@ -75,8 +73,7 @@ hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
 class Monitor::Impl {
  public:
   Impl(const NamedTensors& parameters, const NamedTensors& buffers, std::weak_ptr<torch::nn::Module> module,
-       torch::optim::Optimizer* optimizer,
-       const std::filesystem::path& path, MonitorOptions options)
+       torch::optim::Optimizer* optimizer, const std::filesystem::path& path, MonitorOptions options)
       : options_((check(options), std::move(options))),
         messenger_(options_.messages),
         schedule_(schedule_options(options_)),
@@ -89,7 +86,7 @@ class Monitor::Impl {
       return;
     }
     parameters_.emplace(parameters);
-    diagnoser_.emplace(options_.rules);
+    output_.emplace(options_.rules);
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
@@ -97,15 +94,13 @@ class Monitor::Impl {
     prober_.emplace(*parameters_);
     if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);
-    WriterOptions writer_options;
-    writer_options.if_exists = options_.if_exists;
     if (options_.first_step > 0) continue_run(file);
-    writer_.emplace(file, run_, writer_options);
-    path_ = writer_->status().path;
+    output_->open(file, run_, options_.if_exists);
+    path_ = output_->status()->path;
     if (path_ != file) messenger_.taken_path(file, path_);
     watch_ = std::make_shared<hooks::UpdateWatch>(*parameters_, [this](Moment moment) { on_moment(moment); });
-    accumulation_hooks_ = std::make_unique<hooks::AccumulationHooks>(
-        [watch = std::weak_ptr<hooks::UpdateWatch>(watch_)] {
+    accumulation_hooks_ =
+        std::make_unique<hooks::AccumulationHooks>([watch = std::weak_ptr<hooks::UpdateWatch>(watch_)] {
           if (const auto alive = watch.lock()) hooks::note_accumulation(alive);
         });
     begin_step(steps_);
@@ -157,7 +152,7 @@ class Monitor::Impl {
 
   void tap(const std::string& name, const at::Tensor& tensor) noexcept {
     guarded([&] {
-      if (!capture_ || hooks::reading_of(tensor) == hooks::Reading::kNever) return;
+      if (!capture_ || hooks::replaying() || hooks::reading_of(tensor) == hooks::Reading::kNever) return;
       const at::NoGradGuard no_grad;
       const at::DisableRecordFunctionGuard no_record;
       capture_->tap(name, tensor);
@@ -192,26 +187,27 @@ class Monitor::Impl {
     guarded([&] { origin_->set_replay(std::move(closure)); });
   }
 
-  void on_finding(std::function<void(const Finding&)> callback) { callback_ = std::move(callback); }
+  void on_finding(std::function<void(const Finding&)> callback) {
+    if (output_) output_->on_finding(std::move(callback));
+  }
 
-  Diagnosis diagnosis() const { return diagnoser_ ? diagnoser_->diagnosis() : Diagnosis{}; }
+  Diagnosis diagnosis() const { return output_ ? output_->diagnosis() : Diagnosis{}; }
 
   MonitorStatus status() const {
     MonitorStatus status;
     status.state = state_;
     status.path = path_;
     status.steps = steps_ - options_.first_step;
-    status.recorded_steps = recorded_steps_;
+    status.recorded_steps = output_ ? output_->rows() : 0;
     status.own_seconds = own_seconds_;
     status.error = error_;
-    if (writer_) {
-      const WriterStatus written = writer_->status();
-      status.committed_steps = written.committed_rows;
-      status.dropped_steps = written.dropped_rows + left_out_;
-      if (status.error.empty()) status.error = written.error;
-      if (written.state == WriterState::kFailed && state_ == MonitorState::kRecording)
-        status.state = MonitorState::kDisabled;
-    }
+    const std::optional<WriterStatus> written = output_ ? output_->status() : std::nullopt;
+    if (!written) return status;
+    status.committed_steps = written->committed_rows;
+    status.dropped_steps = written->dropped_rows + left_out_;
+    if (status.error.empty()) status.error = written->error;
+    if (written->state == WriterState::kFailed && state_ == MonitorState::kRecording)
+      status.state = MonitorState::kDisabled;
     return status;
   }
 
@@ -226,30 +222,30 @@ class Monitor::Impl {
         stop_capture();
         forget_gradients();
         if (!named_.empty()) {
-          if (!last_is_open() || in_flight_.back().purpose == hooks::StepInFlight::Purpose::kWatch) {
+          if (!queue_.last_is_open() || queue_.last().purpose == hooks::StepInFlight::Purpose::kWatch) {
             read_update(Ending::kRunEnds);
             add_step(seconds(Clock::now() - created_), nullptr);
           }
-          set_named(in_flight_.back().row);
+          set_named(queue_.last().row);
         }
         read_update(Ending::kRunEnds);
         deliver(Waiting::kUntilReady);
         if (left_out_ > 0)
-          writer_->append(Event{steps_, "monitor", "",
-                                fmt::format("{} steps were not recorded: the device was too far behind", left_out_)});
+          output_->note({steps_, "monitor", "",
+                         fmt::format("{} steps were not recorded: the device was too far behind", left_out_)});
       });
     }
     stop_capture();
     const bool disabled = state_ == MonitorState::kDisabled;
     state_ = disabled ? state_ : MonitorState::kClosed;
-    if (writer_) writer_->close();
+    if (output_) output_->close();
   }
 
  private:
   using Moment = hooks::UpdateWatch::Moment;
   using Doubt = hooks::Doubt;
-  enum class Ending { kNextStep, kRunEnds };
-  enum class Waiting { kNone, kUntilReady };
+  using Ending = hooks::StepQueue::Ending;
+  using Waiting = hooks::StepQueue::Waiting;
 
   template <typename Body>
   void guarded(Body&& body) noexcept {
@@ -268,10 +264,10 @@ class Monitor::Impl {
     try {
       state_ = MonitorState::kDisabled;
       stop_capture();
-      in_flight_.clear();
+      queue_.clear();
       error_ = error;
       messenger_.failure(error);
-      if (writer_) writer_->append(Event{steps_, "monitor", "", "recording stopped: " + error});
+      if (output_) output_->note({steps_, "monitor", "", "recording stopped: " + error});
     } catch (...) {  // Out of memory, most likely: being disabled is all that is left.
     }
   }
@@ -327,7 +323,7 @@ class Monitor::Impl {
   void note_doubt(Doubt doubt) {
     if (!doubts_.is_to_be_told(doubt)) return;
     const std::string text = hooks::text(doubt);
-    writer_->append(Event{steps_, "automatic-step", "", text});
+    output_->note({steps_, "automatic-step", "", text});
     if (doubt == Doubt::kStepCalled) messenger_.usage(text);
   }
 
@@ -340,7 +336,7 @@ class Monitor::Impl {
     if (!on_known_devices()) return;
     read_update(Ending::kNextStep);
     deliver(Waiting::kNone);
-    early_ = fresh_step(capture);
+    early_ = queue_.fresh(capture ? capture->readback() : nullptr);
     using Weights = hooks::ParameterRecorder::Weights;
     parameter_recorder_->read(early_->parameters, exact(steps_) ? Weights::kWhole : Weights::kSampled,
                               *early_->readback);
@@ -351,8 +347,7 @@ class Monitor::Impl {
 
   void forget_gradients() {
     if (!early_) return;
-    spare_ = std::move(*early_);
-    spare_.clear();
+    queue_.discard(std::move(*early_));
     early_.reset();
   }
 
@@ -367,7 +362,7 @@ class Monitor::Impl {
     leaves_out_ = false;
     if (state_ != MonitorState::kRecording) return;
     bool recorded = schedule_.records(step);
-    leaves_out_ = recorded && in_flight_.size() >= kMostInFlight;
+    leaves_out_ = recorded && queue_.full();
     recorded &= !leaves_out_;
     using Kind = hooks::OriginFinder::StepKind;
     origin_->begin_step(step, recorded ? Kind::kRecorded : Kind::kBetween);
@@ -422,8 +417,7 @@ class Monitor::Impl {
     if (suspicious) schedule_.suspect(steps_);
     if (suspicious) origin_->suspect(steps_);
     const bool recorded = capture || suspicious;
-    const bool watched =
-        !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && in_flight_.size() < kMostInFlight;
+    const bool watched = !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && !queue_.full();
     if (!recorded && !watched && named_.empty()) return begin_step(steps_ + 1);
 
     std::vector<hooks::ActivationCall> calls;
@@ -464,23 +458,14 @@ class Monitor::Impl {
     begin_step(steps_ + 1);
   }
 
-  hooks::StepInFlight fresh_step(const std::shared_ptr<hooks::StepCapture>& capture) {
-    hooks::StepInFlight step = std::move(spare_);
-    step.clear();
-    step.readback = capture ? capture->readback() : std::make_shared<hooks::Readback>();
-    return step;
-  }
-
   hooks::StepInFlight& add_step(double wall_time, const std::shared_ptr<hooks::StepCapture>& capture) {
-    hooks::StepInFlight& step = in_flight_.emplace_back(early_ ? std::move(*early_) : fresh_step(capture));
+    hooks::StepInFlight& step =
+        queue_.push(early_ ? std::move(*early_) : queue_.fresh(capture ? capture->readback() : nullptr));
     early_.reset();
     step.row.step = steps_;
     step.row.wall_time = wall_time;
     return step;
   }
-
-  /// Whether the last step's update has not been read yet.
-  bool last_is_open() const { return !in_flight_.empty() && !in_flight_.back().update_readback; }
 
   static void set_loss(double value, StepRecord& row) {
     row.set(Quantity::kLoss, value);
@@ -503,7 +488,8 @@ class Monitor::Impl {
   void set_named(StepRecord& row) {
     for (const auto& [name, value] : named_) {
       std::vector<Subject>& subjects = run_.of(Axis::kNamed);
-      const auto found = std::find_if(subjects.begin(), subjects.end(), [&n = name](const Subject& s) { return s.name == n; });
+      const auto found =
+          std::find_if(subjects.begin(), subjects.end(), [&n = name](const Subject& s) { return s.name == n; });
       const auto index = static_cast<std::size_t>(found - subjects.begin());
       if (found == subjects.end()) subjects.push_back({name, "", "named", "", "float64", 1});
       row.set(Quantity::kNamedValue, index, value);
@@ -511,42 +497,15 @@ class Monitor::Impl {
     named_.clear();
   }
 
-  /// Reads what the update has done to the weights of the last step.
-  void read_update(Ending ending) {
-    if (!last_is_open()) return;
-    hooks::StepInFlight& step = in_flight_.back();
-    step.update_readback = std::make_shared<hooks::Readback>();
-    step.run_ended_before_update = ending == Ending::kRunEnds;
-    if (step.has_parameters) parameter_recorder_->read_update(step.parameters, *step.update_readback);
-    step.update_readback->start();
-  }
+  void read_update(Ending ending) { queue_.read_update(ending, *parameter_recorder_); }
 
-  /// Hands on, in order, the steps whose numbers have arrived.
   void deliver(Waiting waiting) {
-    while (!in_flight_.empty()) {
-      hooks::StepInFlight& first = in_flight_.front();
-      if (!first.values_recorded) {
-        if (!arrived(*first.readback, waiting)) return;
-        record_values(first);
-      }
-      if (!first.update_readback || !arrived(*first.update_readback, waiting)) return;
-      // Out of the queue first: a callback on a finding may close the monitor.
-      hooks::StepInFlight step = std::move(first);
-      in_flight_.pop_front();
-      if (step.purpose == hooks::StepInFlight::Purpose::kRecord) finish(step);
-      step.clear();
-      spare_ = std::move(step);
-    }
-  }
-
-  static bool arrived(hooks::Readback& readback, Waiting waiting) {
-    if (waiting == Waiting::kNone) return readback.ready();
-    readback.wait();
-    return true;
+    queue_.deliver(
+        waiting, [this](hooks::StepInFlight& step) { record_values(step); },
+        [this](hooks::StepInFlight& step) { finish(step); });
   }
 
   void record_values(hooks::StepInFlight& step) {
-    step.values_recorded = true;
     const hooks::Readback& readback = *step.readback;
     bool suspicious = false;
     if (step.late_loss.filled()) {
@@ -569,6 +528,7 @@ class Monitor::Impl {
 
   /// Adds the effect of the update, judges the row and hands it to the file.
   void finish(hooks::StepInFlight& step) {
+    if (step.purpose != hooks::StepInFlight::Purpose::kRecord) return;
     StepRecord& row = step.row;
     if (step.has_parameters) {
       parameter_recorder_->record_update(step.parameters, *step.update_readback, row);
@@ -577,30 +537,8 @@ class Monitor::Impl {
       if (step.run_ended_before_update && std::all_of(ratios.begin(), ratios.end(), [](double r) { return !(r > 0); }))
         row.assign(Quantity::kUpdateRatio, static_cast<const float*>(nullptr), 0);
     }
-    diagnoser_->observe(run_, row);
-    report_findings(row);
-    writer_->append(run_, row);
-    ++recorded_steps_;
-    bytes_ += hooks::row_bytes(run_);
-    if (schedule_.observe_bytes(bytes_)) note_schedule(row.step, "the file approaches its size limit");
-    if (const WriterStatus written = writer_->status(); written.state == WriterState::kFailed)
-      throw IoError(written.error);
-  }
-
-  void report_findings(StepRecord& row) {
-    for (const Finding& finding : diagnoser_->new_findings()) {
-      const std::string& subject = finding.subject.name.empty() ? finding.subject.module : finding.subject.name;
-      row.events.push_back({row.step, "finding", subject,
-                            fmt::format("{} {}: {}", name(finding.severity), finding.rule, finding.message)});
-      messenger_.finding(finding, path_);
-      if (!callback_) continue;
-      try {
-        callback_(finding);
-      } catch (...) {
-        callback_ = nullptr;
-        messenger_.callback_dropped();
-      }
-    }
+    output_->take(run_, row, messenger_);
+    if (schedule_.observe_bytes(output_->bytes())) note_schedule(row.step, "the file approaches its size limit");
   }
 
   void weigh_cost(double in_step) {
@@ -614,8 +552,8 @@ class Monitor::Impl {
   }
 
   void note_schedule(std::int64_t step, const char* reason) {
-    writer_->append(Event{step, "schedule", "",
-                          fmt::format("{}: every {}th step is recorded from now on", reason, schedule_.interval(step))});
+    output_->note({step, "schedule", "",
+                   fmt::format("{}: every {}th step is recorded from now on", reason, schedule_.interval(step))});
   }
 
   MonitorOptions options_;
@@ -636,23 +574,18 @@ class Monitor::Impl {
   std::optional<hooks::OriginFinder> origin_;
   std::string first_module_;
   Run run_;
-  std::optional<Diagnoser> diagnoser_;
-  std::optional<RunWriter> writer_;
-  std::function<void(const Finding&)> callback_;
+  std::optional<hooks::RunOutput> output_;
   std::shared_ptr<hooks::StepCapture> capture_;  ///< Of the step in progress, if it is recorded.
-  std::deque<hooks::StepInFlight> in_flight_;    ///< In order; the last one's update comes after its step().
-  std::optional<hooks::StepInFlight> early_;     ///< Of the step in progress: its gradients, before they were changed.
-  hooks::StepInFlight spare_;
+  hooks::StepQueue queue_;
+  std::optional<hooks::StepInFlight> early_;  ///< Of the step in progress: its gradients, before they were changed.
   std::map<std::string, double> named_;
   std::filesystem::path path_;
   std::string error_;
   MonitorState state_ = MonitorState::kRecording;
   Clock::time_point created_;
   Clock::time_point last_return_;
-  std::int64_t steps_;  ///< Of the step in progress.
-  std::int64_t recorded_steps_ = 0;
+  std::int64_t steps_;         ///< Of the step in progress.
   std::int64_t left_out_ = 0;  ///< Steps that a device was too far behind for.
-  std::size_t bytes_ = 0;
   double own_seconds_ = 0;
   double step_seconds_ = 0;
   double capture_seconds_ = 0;

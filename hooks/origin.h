@@ -23,8 +23,8 @@ struct OperatorRecord {
   std::string op;  ///< "log"; in-place variants lose their underscore.
   Place place = Place::kUnknown;
   std::string module;
-  std::vector<TensorExtremes> inputs;   ///< Backward: gradients of its outputs. At most kMostTensors.
-  std::vector<TensorExtremes> outputs;  ///< Backward: gradients of its inputs. At most kMostTensors.
+  std::vector<TensorExtremes> inputs;   ///< A few, with any bad ones. Backward: gradients of its outputs.
+  std::vector<TensorExtremes> outputs;  ///< The same. Backward: gradients of its inputs.
   int origin_in = -1;                   ///< Forward: the origin of what was bad among its inputs.
   int origin_out = -1;                  ///< Forward: the origin of what was bad among its outputs.
 };

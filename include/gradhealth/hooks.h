@@ -172,21 +172,21 @@ class Monitor {
   /// is gone after it. Of several calls in one step, the first one is probed.
   ///
   /// A probe sends random cotangents from the last layer's output back through the graph, for all activations in one
-  /// pass: Jacobian norm, gradient scale coefficient, for plain ReLU networks the z-score, and on steps where it was due
-  /// the nonlinearity coefficient, for networks without batch normalisation that start with a linear layer, convolution
-  /// or embedding. It leaves weights, gradients, buffers and random states as they are; hooks are not called, and tensors
-  /// that retain their gradient do not receive the probe's. It runs no code but LibTorch's: a graph with custom autograd
-  /// functions or TorchScript in it is not probed. What could not be probed is an event in the run.
+  /// pass: Jacobian norm, gradient scale coefficient and, for plain ReLU networks, the z-score; on steps where it was
+  /// due also the nonlinearity coefficient, for networks without batch normalisation that start with a linear layer, a
+  /// convolution or an embedding. It leaves weights, gradients, buffers and random states as they are; hooks are not
+  /// called, and tensors that retain their gradient do not receive the probe's. It runs no code but LibTorch's: a
+  /// graph with custom autograd functions or TorchScript in it is not probed. What failed is an event in the run.
   /// @throws what `loss.backward()` throws, and nothing else.
   void backward(const at::Tensor& loss, const ProbeOptions& on_demand = {});
   /// The same probe by hand, from any output of the model, before the backward pass; always, if the step is recorded.
   void probe(const at::Tensor& output, const ProbeOptions& on_demand = {}) noexcept;
-  /// Tells how to compute the loss of the present step again, on the same batch: forward only, no backward(), no update.
-  /// When a step that was not traced has a non-finite loss or gradient, step() calls it, at most three times a run, to
-  /// find the operator where that began. Random generators are set back to where they were when the step began, or when
-  /// replay() was called, whichever is later; afterwards they, the module's buffers and all gradients are as if it had
-  /// not been called. Once for the whole run, or anew in each step. What it refers to must live as long as the monitor.
-  /// One that throws is an event in the run; an empty function means none.
+  /// Tells how to compute the loss of the present step again, on the same batch: forward only, no backward(), no
+  /// update. When a step that was not traced has a non-finite loss or gradient, step() calls it, at most three times a
+  /// run, to find the operator where that began. Random generators are set back to where they were when the step began,
+  /// or when replay() was called, whichever is later; afterwards they, the module's buffers and all gradients are as if
+  /// it had not been called. Once for the whole run, or anew in each step. What it refers to must outlive the monitor
+  /// or the next call of replay(). One that throws is an event in the run; an empty function means none.
   void replay(std::function<at::Tensor()> closure) noexcept;
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.

@@ -124,7 +124,7 @@ struct Run {
 /// Something that happened, as opposed to something measured at every step.
 struct Event {
   std::int64_t step = 0;
-  std::string kind;     ///< "nonfinite-input", "finding", "schedule", "monitor", "automatic-step".
+  std::string kind;     ///< "nonfinite-input", "nonfinite-origin", "flight-recorder", "finding", …: see FORMAT.md.
   std::string subject;  ///< Subject name, or empty.
   std::string text;
 };

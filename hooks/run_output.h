@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include <gradhealth/diagnosis.h>
+#include <gradhealth/hooks.h>
+#include <gradhealth/run.h>
+#include <gradhealth/run_file.h>
+
+#include "hooks/messenger.h"
+
+namespace gradhealth::hooks {
+
+/// Where finished rows go: to the judges, whose findings are told at once, and into the file.
+class RunOutput {
+ public:
+  /// @throws UsageError for a rule or an option of a rule that does not exist.
+  explicit RunOutput(const DiagnosisOptions& rules) : diagnoser_(rules) {}
+
+  /// Creates the file. @throws as RunWriter does.
+  void open(const std::filesystem::path& path, const Run& run, IfExists if_exists);
+  /// Judges the row and hands it to the file. The callback is called from here.
+  /// @throws IoError if the file can no longer be written.
+  void take(const Run& run, StepRecord& row, Messenger& messenger);
+  /// Into the file, if there is one yet.
+  void note(const Event& event) noexcept;
+  void on_finding(std::function<void(const Finding&)> callback) { callback_ = std::move(callback); }
+  Diagnosis diagnosis() const { return diagnoser_.diagnosis(); }
+  /// Of the file; nothing if there is none yet.
+  std::optional<WriterStatus> status() const;
+  std::int64_t rows() const { return rows_; }
+  std::size_t bytes() const { return bytes_; }  ///< That the rows take in the file.
+  /// @throws IoError if something could not be written.
+  void close();
+
+ private:
+  void report_findings(StepRecord& row, Messenger& messenger);
+
+  Diagnoser diagnoser_;
+  std::optional<RunWriter> writer_;
+  std::filesystem::path path_;
+  std::function<void(const Finding&)> callback_;
+  std::int64_t rows_ = 0;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace gradhealth::hooks
