@@ -6,16 +6,10 @@
 #include <cstring>
 #include <limits>
 
-// The compiler vectorises the loops (-fopenmp-simd); this chooses the instruction set at run time. AVX-512 gains
-// nothing for magnitudes and an eighth for sums, in the caches only. Software prefetch makes memory that is not in the
-// caches slower to read, by a fifth: it gets in the way of the processor's own.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define GRADHEALTH_DISPATCH_AVX2 1
-#else
-#define GRADHEALTH_DISPATCH_AVX2 0
-#endif
+#include "hooks/vector_dispatch.h"
 
-#define GRADHEALTH_INLINE [[gnu::always_inline]] inline
+// AVX-512 gains nothing for magnitudes and an eighth for sums, in the caches only. Software prefetch makes memory that
+// is not in the caches slower to read, by a fifth: it gets in the way of the processor's own.
 
 namespace gradhealth::hooks {
 namespace {
@@ -192,16 +186,15 @@ GRADHEALTH_INLINE ElementSums sums_body(const T* data, std::int64_t count) {
 
 #if GRADHEALTH_DISPATCH_AVX2
 template <Wanted wanted, typename T>
-__attribute__((target("avx2,fma"))) ElementSums sums_avx2(const T* data, std::int64_t count) {
+GRADHEALTH_AVX2 ElementSums sums_avx2(const T* data, std::int64_t count) {
   return sums_body<wanted>(data, count);
 }
-const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
 
 template <Wanted wanted, typename T>
 ElementSums sums(const T* data, std::int64_t count) {
 #if GRADHEALTH_DISPATCH_AVX2
-  if (kHasAvx2) return sums_avx2<wanted>(data, count);
+  if (has_avx2()) return sums_avx2<wanted>(data, count);
 #endif
   return sums_body<wanted>(data, count);
 }

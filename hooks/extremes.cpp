@@ -3,14 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-// As in element_sums.cpp: the compiler vectorises, the instruction set is chosen at run time.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define GRADHEALTH_DISPATCH_AVX2 1
-#else
-#define GRADHEALTH_DISPATCH_AVX2 0
-#endif
-
-#define GRADHEALTH_INLINE [[gnu::always_inline]] inline
+#include "hooks/vector_dispatch.h"
 
 namespace gradhealth::hooks {
 namespace {
@@ -49,16 +42,14 @@ GRADHEALTH_INLINE Extremes extremes_body(const T* data, std::int64_t count) {
 }
 
 #if GRADHEALTH_DISPATCH_AVX2
-#define GRADHEALTH_AVX2 __attribute__((target("avx2,fma")))
 GRADHEALTH_AVX2 Extremes extremes_avx2(const float* data, std::int64_t count) { return extremes_body(data, count); }
 GRADHEALTH_AVX2 Extremes extremes_avx2(const double* data, std::int64_t count) { return extremes_body(data, count); }
-const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
 
 template <typename T>
 Extremes dispatched(const T* data, std::int64_t count) {
 #if GRADHEALTH_DISPATCH_AVX2
-  if (kHasAvx2) return extremes_avx2(data, count);
+  if (has_avx2()) return extremes_avx2(data, count);
 #endif
   return extremes_body(data, count);
 }

@@ -8,18 +8,10 @@
 #include <ATen/ATen.h>
 
 #include "hooks/reading.h"
+#include "hooks/vector_dispatch.h"
 
 namespace gradhealth::hooks {
 namespace {
-
-// The compiler vectorises the loops (-fopenmp-simd); this chooses the instruction set at run time.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define GRADHEALTH_DISPATCH_AVX2 1
-#else
-#define GRADHEALTH_DISPATCH_AVX2 0
-#endif
-
-#define GRADHEALTH_INLINE [[gnu::always_inline]] inline
 
 constexpr std::int32_t kInfinityBits = 0x7f800000;
 constexpr std::int32_t kAlwaysIntegerBits = 0x4b000000;  // 2^23: no float beyond has a fraction.
@@ -116,27 +108,25 @@ GRADHEALTH_INLINE void columns_body(const float* data, std::int64_t rows, std::i
 }
 
 #if GRADHEALTH_DISPATCH_AVX2
-__attribute__((target("avx2,fma"))) void planes_avx2(const float* data, std::int64_t rows, std::int64_t columns,
-                                                     std::int64_t positions, FeatureSums& sums) {
+GRADHEALTH_AVX2 void planes_avx2(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions,
+                                 FeatureSums& sums) {
   planes_body(data, rows, columns, positions, sums);
 }
-__attribute__((target("avx2,fma"))) void columns_avx2(const float* data, std::int64_t rows, std::int64_t columns,
-                                                      FeatureSums& sums) {
+GRADHEALTH_AVX2 void columns_avx2(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
   columns_body(data, rows, columns, sums);
 }
-const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
 
 void add_planes(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions, FeatureSums& sums) {
 #if GRADHEALTH_DISPATCH_AVX2
-  if (kHasAvx2) return planes_avx2(data, rows, columns, positions, sums);
+  if (has_avx2()) return planes_avx2(data, rows, columns, positions, sums);
 #endif
   planes_body(data, rows, columns, positions, sums);
 }
 
 void add_columns(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
 #if GRADHEALTH_DISPATCH_AVX2
-  if (kHasAvx2) return columns_avx2(data, rows, columns, sums);
+  if (has_avx2()) return columns_avx2(data, rows, columns, sums);
 #endif
   columns_body(data, rows, columns, sums);
 }
