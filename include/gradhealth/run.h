@@ -122,7 +122,8 @@ struct Run {
 /// Something that happened, as opposed to something measured at every step.
 struct Event {
   std::int64_t step = 0;
-  std::string kind;     ///< "nonfinite-input", "finding", "schedule", "monitor".
+  std::string kind;     ///< "nonfinite-input", "finding", "schedule", "monitor", "frozen-parameter",
+                        ///< "replaced-parameter", "added-parameter", "unregistered-parameter".
   std::string subject;  ///< Subject name, or empty.
   std::string text;
 };
