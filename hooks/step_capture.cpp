@@ -7,6 +7,8 @@
 #include <utility>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -156,7 +158,6 @@ bool StepCapture::refresh_table(const at::Tensor& leaf) {
 /// The weight names a layer, not its bias; but of a weight that is tied, several layers, among which the bias decides.
 bool StepCapture::names_better(int parameter, const at::Tensor& tensor, const Roles& roles) const {
   if (roles.parameter < 0) return true;
-  const auto tied = [this](int index) { return watched(index).name.find('|') != std::string::npos; };
   const bool now = tied(roles.parameter);
   return now == tied(parameter) ? tensor.dim() > roles.weight->dim() : now;
 }
@@ -174,7 +175,10 @@ StepCapture::Roles StepCapture::roles_of(c10::ArrayRef<const at::Tensor*> inputs
     if (parameter >= 0) {
       used_[static_cast<std::size_t>(parameter)] = true;
       if (names_better(parameter, input, roles)) roles.parameter = parameter;
-      if (!roles.weight || input.dim() > roles.weight->dim()) roles.weight = &input;
+      if (!roles.weight || input.dim() > roles.weight->dim()) {
+        roles.weight = &input;
+        roles.weight_parameter = parameter;
+      }
       continue;
     }
     if (leaf && (!roles.stranger || input.dim() > roles.stranger->dim())) roles.stranger = &input;
@@ -213,6 +217,7 @@ std::optional<StepCapture::Claim> StepCapture::begin(std::string_view op, c10::A
 std::optional<StepCapture::Claim> StepCapture::claim_of(std::string_view op, const Roles& roles) {
   Claim claim;
   claim.parameter = roles.parameter;
+  claim.weight = roles.weight_parameter;
   claim.parent = roles.parent;
   claim.stranger = roles.behind_stranger;
   if (roles.parameter < 0) {
@@ -320,17 +325,19 @@ ActivationCall StepCapture::describe(std::string_view op, Claim& claim) {
     call.base = op;
     return call;
   }
-  call.parameter = claim.parameter;
+  call.parameter = claim.weight;
+  call.module = module_named_by(claim.parameter);
   call.units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
   call.pass = begin_pass();
   if (claim.adds_bias && !finished_) {
     ActivationCall& product = calls_[static_cast<std::size_t>(claim.parent)];
     product.superseded = true;
-    if (watched(product.parameter).name.find('|') == std::string::npos) call.parameter = product.parameter;
+    if (!tied(product.parameter)) call.module = product.module;
+    call.parameter = product.parameter;
     call.op = "linear";
     call.input = std::move(product.input);
   }
-  call.module = call.base = module_named_by(call.parameter);
+  call.base = call.module;
   return call;
 }
 

@@ -42,7 +42,7 @@ struct ActivationProbe {
 /// One operator call whose output is recorded as an activation.
 struct ActivationCall {
   int parent = -1;     ///< The call whose output it was applied to; -1 for a layer or a tap.
-  int parameter = -1;  ///< The parameter that names a layer.
+  int parameter = -1;  ///< Of a layer: its weight.
   std::string base;  ///< Layer: module path. Tap: its name. Further output of a layer: "h_n". Otherwise: the operator.
   std::string module;
   std::string op;  ///< "conv2d", "relu"; in-place variants lose their underscore.
@@ -108,7 +108,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
       kDerivedWeight,
       kFollows,  ///< It makes something of recorded outputs, of strangers' outputs, or both.
     } kind = Kind::kFollows;
-    int parameter = -1;
+    int parameter = -1;      ///< Names the module.
+    int weight = -1;         ///< The parameter of most dimensions.
     int parent = -1;         ///< The latest recorded call among the inputs.
     int stranger = -1;       ///< The stranger behind an input.
     bool adds_bias = false;  ///< A layer's second half: the parent was its matrix product.
@@ -163,7 +164,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
     const at::Tensor* weight = nullptr;    ///< The parameter of most dimensions.
     const at::Tensor* data = nullptr;      ///< The first other tensor that is no scalar, if possible no leaf either.
     const at::Tensor* stranger = nullptr;  ///< The unknown leaf of most dimensions.
-    int parameter = -1;                    ///< The parameter that names the layer.
+    int weight_parameter = -1;             ///< Which parameter the weight is.
+    int parameter = -1;                    ///< The parameter that names the module.
     int parent = -1;
     int behind_stranger = -1;
   };
@@ -172,6 +174,7 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   bool names_better(int parameter, const at::Tensor& tensor, const Roles& roles) const;
   std::optional<Claim> claim_of(std::string_view op, const Roles& roles);
   const WatchedParameter& watched(int parameter) const { return (*parameters_)[static_cast<std::size_t>(parameter)]; }
+  bool tied(int parameter) const { return watched(parameter).name.find('|') != std::string::npos; }
   const std::string& module_named_by(int parameter) const { return watched(parameter).module; }
   int parameter_of(const at::Tensor& tensor) const;
   int call_behind(const at::Tensor& tensor) const;

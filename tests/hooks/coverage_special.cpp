@@ -123,7 +123,9 @@ std::vector<CoverageCase> special_cases() {
       {"`torch::autograd::Function`", "its own output is not seen: `tap()` it; gradients of its parameters are",
        custom_function},
       {"`torch::jit::Module`",
-       "after `torch::jit::setGraphExecutorOptimize(false)`; without it, parameter gradients only", script_module},
+       "parameters given as named tensors; after `torch::jit::setGraphExecutorOptimize(false)`, without which only "
+       "parameter gradients are sure",
+       script_module},
       {"double precision", "", [] { return small_net(torch::kFloat64, {}); }},
       {"bfloat16", "", [] { return small_net(torch::kBFloat16, {}); }},
       {"half precision", "elementwise: LibTorch 1.13 has no half products on the CPU", half_precision},
