@@ -128,7 +128,8 @@ class Monitor::Impl {
       if (capture_ && !early_ && watch_->update_expected()) read_gradients(capture_);
     });
     // Whatever has become of the recording, the training asked for its gradients to be clipped.
-    hooks::Clip clip{std::numeric_limits<double>::quiet_NaN(), 1};
+    hooks::Clip clip;
+    clip.norm = std::numeric_limits<double>::quiet_NaN();
     std::string error;
     try {
       clip = clipping_.clip(max_norm);

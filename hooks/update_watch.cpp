@@ -78,7 +78,7 @@ std::optional<int> UpdateWatch::gradient_stage() const {
   // Gradients that were put in their place, or written to where no operator was to be seen.
   const std::vector<Gradient> now = gradients_now();
   for (std::size_t i = 0; i < now.size(); ++i)
-    if (now[i].address != after_[i].address || now[i].version != after_[i].version) return 1;
+    if (now[i].version != after_[i].version || !same_gradient(now[i], after_[i])) return 1;
   return 0;
 }
 
@@ -100,6 +100,12 @@ bool UpdateWatch::update_is_missing() const {
 bool UpdateWatch::updates_take_turns() const {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
   return take_turns_;
+}
+
+/// zero_grad() puts a detached alias in a gradient's place. Of sparse ones only the version can tell.
+bool UpdateWatch::same_gradient(const Gradient& a, const Gradient& b) {
+  if (a.address == b.address) return true;
+  return a.address && b.address && a.storage == b.storage;
 }
 
 std::vector<UpdateWatch::Gradient> UpdateWatch::gradients_now() const {
@@ -153,7 +159,7 @@ void UpdateWatch::note_dropped(const std::vector<Gradient>& now) {
   std::size_t left = 0;
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (!after_[i].address) continue;
-    changed_ |= now[i].address != after_[i].address;
+    changed_ |= !same_gradient(now[i], after_[i]);
     left += now[i].address != nullptr;
   }
   if (left == 0) discard();

@@ -77,6 +77,7 @@ class UpdateWatch {
     bool zeroed = false;
   };
 
+  static bool same_gradient(const Gradient& a, const Gradient& b);
   std::vector<Gradient> gradients_now() const;
   void note_dropped(const std::vector<Gradient>& now);
   bool is_gradient(const at::Tensor& tensor) const;

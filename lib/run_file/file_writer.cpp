@@ -16,9 +16,6 @@ namespace gradhealth::run_file {
 namespace {
 
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
-constexpr std::size_t kCacheSlots = 521;  // HDF5's own default.
-constexpr std::size_t kLeastCache = std::size_t{64} << 10;
-constexpr std::size_t kMostCache = std::size_t{1} << 20;
 
 }  // namespace
 
@@ -55,13 +52,7 @@ Handle FileWriter::create(const std::string& object, hid_t type, const std::vect
   H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
   H5Pset_obj_track_times(creation.get(), false);
   if (fill) H5Pset_fill_value(creation.get(), type, fill);
-  // A writer comes back to the last chunks only. By default HDF5 keeps the last MiB of each dataset, which a long run of a
-  // small model takes hours to fill: its memory would seem to grow.
-  hsize_t chunk_bytes = H5Tget_size(type);
-  for (const hsize_t size : chunk) chunk_bytes *= size;
-  Handle access(H5Pcreate(H5P_DATASET_ACCESS), &H5Pclose);
-  H5Pset_chunk_cache(access.get(), kCacheSlots, std::clamp<std::size_t>(16 * chunk_bytes, kLeastCache, kMostCache), 1);
-  Handle dataset(H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), access.get()),
+  Handle dataset(H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                  &H5Dclose);
   if (!dataset) fail(object, "creating");
   return dataset;
