@@ -438,6 +438,8 @@ std::string StepCapture::error() const {
 
 void StepCapture::keep_first(std::string_view op, const c10::OperatorName& name,
                              c10::ArrayRef<const c10::IValue> arguments) {
+  const at::NoGradGuard no_grad;
+  const at::DisableRecordFunctionGuard no_record;  // The operators here are not to come back to this lock.
   const std::lock_guard<std::mutex> lock(mutex_);
   // A pass whose graph is gone was not the one that will be probed.
   ends_.first_repeats = !ends_.first_node.expired();
