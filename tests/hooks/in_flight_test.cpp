@@ -72,7 +72,8 @@ void check_identical(const std::vector<torch::Tensor>& a, const std::vector<torc
 
 bool close(double value, double reference) {
   if (std::isnan(value) || std::isnan(reference)) return std::isnan(value) && std::isnan(reference);
-  return value == reference || std::fabs(value - reference) <= 1e-5 * std::fabs(reference) + 1e-9;
+  // Absolutely, for means in which values of about 1 cancel: the CPU's kernel sums floats in float, block by block.
+  return value == reference || std::fabs(value - reference) <= 1e-5 * std::fabs(reference) + 1e-7;
 }
 
 /// Every number of every row, but the time it took.
