@@ -240,10 +240,10 @@ TEST_CASE("input statistics are per channel and see what is not finite", "[hooks
   CHECK(run.at(0, Quantity::kInputIntegerFraction, "channel 1") < 0.3);
   CHECK(run.at(1, Quantity::kInputNonfinite, "channel 2") == 1);
   const auto& events = run.rows[1].events;
-  const auto bad = std::find_if(events.begin(), events.end(),
-                                [](const gradhealth::Event& event) { return event.kind == "nonfinite-input"; });
-  REQUIRE(bad != events.end());
-  CHECK(bad->text.find("sample 3 of a batch of 5") != std::string::npos);
+  const auto told = std::find_if(events.begin(), events.end(),
+                                 [](const gradhealth::Event& event) { return event.kind == "nonfinite-input"; });
+  REQUIRE(told != events.end());
+  CHECK(told->text.find("sample 3 of a batch of 5") != std::string::npos);
   CHECK(run.at(1, Quantity::kActivationNonfinite, "0") > 0);
 }
 
