@@ -77,7 +77,8 @@ Plots plots(const Run& run, std::int64_t steps, double start, double decay) {
 
 Run network(const std::string& name) {
   Run run;
-  run.info = {name, "2026-01-02T03:04:05Z", "./train --data raw", "LibTorch 1.13.1, HDF5 1.10.8", "SGD", 0.9, {}, 0, ""};
+  run.info = {name, "2026-01-02T03:04:05Z", "./train --data raw", "LibTorch 1.13.1, HDF5 1.10.8", "SGD", 0.9, {}, 0,
+              ""};
   for (const char* layer : {"conv1", "conv2", "fc1", "fc2"})
     for (const char* kind : {"weight", "bias"})
       run.of(Axis::kParameter).push_back({std::string(layer) + "." + kind, layer, kind, "16x1x3x3", "float32", 144});
