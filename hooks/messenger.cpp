@@ -18,8 +18,7 @@ void Messenger::line(const std::string& text) {
 }
 
 void Messenger::taken_path(const std::filesystem::path& asked, const std::filesystem::path& used) {
-  if (messages_ == Messages::kFindings)
-    line(fmt::format("{} exists, recording to {}", asked.string(), used.string()));
+  if (messages_ == Messages::kFindings) line(fmt::format("{} exists, recording to {}", asked.string(), used.string()));
 }
 
 void Messenger::finding(const Finding& finding, const std::filesystem::path& file) {
@@ -42,8 +41,7 @@ void Messenger::usage(const std::string& advice) {
 }
 
 void Messenger::failure(const std::string& error) {
-  if (messages_ != Messages::kNone)
-    line(fmt::format("recording has stopped, the training goes on: {}", error));
+  if (messages_ != Messages::kNone) line(fmt::format("recording has stopped, the training goes on: {}", error));
 }
 
 }  // namespace gradhealth::hooks

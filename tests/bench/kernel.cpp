@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "hooks/element_sums.h"
+#include "hooks/statistics/element_sums.h"
 
 namespace {
 

@@ -6,9 +6,9 @@
 #include <random>
 #include <vector>
 
-#include "hooks/checksum.h"
-#include "hooks/element_sums.h"
-#include "hooks/schedule.h"
+#include "hooks/statistics/checksum.h"
+#include "hooks/statistics/element_sums.h"
+#include "hooks/steps/schedule.h"
 #include "support/catch.h"
 
 using gradhealth::hooks::BFloat16;

@@ -13,10 +13,10 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
-#include "hooks/device_sums.h"
 #include "hooks/models.h"
-#include "hooks/reading.h"
-#include "hooks/tensor_sums.h"
+#include "hooks/statistics/device_sums.h"
+#include "hooks/statistics/reading.h"
+#include "hooks/statistics/tensor_sums.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;

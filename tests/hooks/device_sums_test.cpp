@@ -4,10 +4,10 @@
 
 #include <torch/torch.h>
 
-#include "hooks/device_sums.h"
-#include "hooks/feature_sums.h"
-#include "hooks/reading.h"
-#include "hooks/tensor_sums.h"
+#include "hooks/statistics/device_sums.h"
+#include "hooks/statistics/feature_sums.h"
+#include "hooks/statistics/reading.h"
+#include "hooks/statistics/tensor_sums.h"
 #include "support/catch.h"
 
 using namespace gradhealth::hooks;

@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 
 #include "hooks/models.h"
-#include "hooks/reading.h"
+#include "hooks/statistics/reading.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;

@@ -10,7 +10,7 @@
 
 #include "hooks/models.h"
 #include "hooks/origin_events.h"
-#include "hooks/tensor_extremes.h"
+#include "hooks/statistics/tensor_extremes.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;

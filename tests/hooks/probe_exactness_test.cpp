@@ -4,11 +4,11 @@
 
 #include <torch/torch.h>
 
-#include "hooks/curvature_probe.h"
-#include "hooks/jacobian_probe.h"
-#include "hooks/lanczos.h"
 #include "hooks/models.h"
-#include "hooks/nonlinearity.h"
+#include "hooks/probes/curvature_probe.h"
+#include "hooks/probes/jacobian_probe.h"
+#include "hooks/probes/lanczos.h"
+#include "hooks/probes/nonlinearity.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;

@@ -8,8 +8,8 @@
 
 #include "hooks/models.h"
 #include "hooks/run_description.h"
-#include "hooks/tensor_sums.h"
-#include "hooks/vital_signs.h"
+#include "hooks/statistics/tensor_sums.h"
+#include "hooks/steps/vital_signs.h"
 #include "support/catch.h"
 
 using namespace gradhealth;

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "hooks/capture/watched_parameters.h"
+
+namespace torch::autograd {
+struct Node;
+}
+
+namespace gradhealth::hooks {
+
+/// Calls back whenever a backward pass has added to the gradient of one of a model's parameters, on the thread that
+/// did. Nothing else tells: a node's name does not say whose gradient it is, and to compare gradients before and after
+/// would be to read them while another thread's pass writes them.
+class AccumulationHooks {
+ public:
+  /// @param accumulated must not throw.
+  explicit AccumulationHooks(std::function<void()> accumulated);
+  ~AccumulationHooks();
+  AccumulationHooks(const AccumulationHooks&) = delete;
+  AccumulationHooks& operator=(const AccumulationHooks&) = delete;
+
+  /// Also for parameters that have been unfrozen or replaced since the last call.
+  void attach(const std::vector<WatchedParameter>& parameters);
+
+ private:
+  struct Attached {
+    std::shared_ptr<torch::autograd::Node> accumulator;
+    std::uintptr_t key = 0;
+  };
+
+  std::shared_ptr<const std::function<void()>> accumulated_;  ///< Of the hooks, weakly.
+  std::vector<Attached> attached_;                            ///< By parameter.
+};
+
+}  // namespace gradhealth::hooks

@@ -1,0 +1,76 @@
+#include "hooks/steps/schedule.h"
+
+#include <algorithm>
+
+namespace gradhealth::hooks {
+namespace {
+
+// Faults of data, initialisation and learning rate show at once, so the beginning is recorded whole.
+constexpr std::int64_t kDenseStart = 20;
+constexpr std::int64_t kInterval = 10;
+// From here on the interval grows with the run: a week of training leaves a file that can still be handled.
+constexpr std::int64_t kGrowingFrom = 10'000;
+constexpr std::int64_t kMostInterval = 100;
+constexpr std::int64_t kMostFactor = 1024;
+constexpr std::int64_t kSuspicionSteps = 10;
+constexpr std::int64_t kSuspicionPause = 500;
+constexpr double kSmoothing = 0.2;
+// What recording does to the caches shows in the training, not in the monitor's own time: bench_overhead finds between
+// the time that the monitor measures (small CNN) and two to three times that (MLP, whose step is mostly memory).
+constexpr double kCostPerMeasured = 2;
+
+}  // namespace
+
+Schedule::Schedule(const ScheduleOptions& options) : options_(options), exact_until_(kDenseStart) {}
+
+std::int64_t Schedule::interval(std::int64_t step) const {
+  std::int64_t interval = options_.every;
+  if (interval == 0) {
+    interval = kInterval;
+    for (std::int64_t from = kGrowingFrom; step >= from && interval < kMostInterval; from *= 2) interval *= 2;
+    interval = (interval > kMostInterval ? kMostInterval : interval) * cost_factor_;
+  }
+  return interval * size_factor_;
+}
+
+bool Schedule::records(std::int64_t step) const {
+  if (options_.every == 0 && step - options_.first_step < kDenseStart) return true;
+  if (step < dense_until_) return true;
+  return step % interval(step) == 0;
+}
+
+bool Schedule::observe_cost(std::int64_t step, double own_seconds, double step_seconds) {
+  const bool first = mean_step_ == 0;
+  mean_own_ += (first ? 1 : kSmoothing) * (own_seconds - mean_own_);
+  mean_step_ += (first ? 1 : kSmoothing) * (step_seconds - mean_step_);
+  if (options_.every != 0 || options_.budget <= 0 || step - options_.first_step < kDenseStart) return false;
+  const double share = kCostPerMeasured * mean_own_ / (mean_step_ * static_cast<double>(interval(step)));
+  if (share <= options_.budget || cost_factor_ >= kMostFactor) return false;
+  cost_factor_ *= 2;
+  return true;
+}
+
+bool Schedule::observe_bytes(std::size_t bytes) {
+  if (options_.max_bytes == 0) return false;
+  // Half of what is left, at half the rate: the limit is approached, never reached.
+  const std::size_t left = bytes < options_.max_bytes ? options_.max_bytes - bytes : 0;
+  bool changed = false;
+  while (size_factor_ < kMostFactor * kMostFactor &&
+         left < options_.max_bytes / static_cast<std::size_t>(2 * size_factor_)) {
+    size_factor_ *= 2;
+    changed = true;
+  }
+  return changed;
+}
+
+bool Schedule::exact(std::int64_t step) const { return step < exact_until_; }
+
+void Schedule::suspect(std::int64_t step) {
+  // With a fixed interval, the next ten recorded steps.
+  exact_until_ = std::max(exact_until_, step + 1 + kSuspicionSteps * std::max<std::int64_t>(options_.every, 1));
+  if (options_.every != 0 || step < next_suspicion_) return;
+  dense_until_ = step + 1 + kSuspicionSteps;
+  next_suspicion_ = step + kSuspicionPause;
+}
+
+}  // namespace gradhealth::hooks

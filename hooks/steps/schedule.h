@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gradhealth::hooks {
+
+struct ScheduleOptions {
+  std::int64_t every = 0;  ///< As in MonitorOptions.
+  double budget = 0;       ///< Share of the training time; 0: no limit.
+  std::size_t max_bytes = 0;
+  std::int64_t first_step = 0;  ///< The beginning of a continued run is recorded as densely as that of a new one.
+};
+
+/// Decides which steps are recorded: a function of the step number, which budget, file size and suspicion change only
+/// towards fewer and more steps respectively.
+class Schedule {
+ public:
+  explicit Schedule(const ScheduleOptions& options);
+
+  /// Whether `step` is recorded. Ask once per step, in order.
+  bool records(std::int64_t step) const;
+  /// Takes in what recording a step cost beside the bare step. Returns whether the spacing has changed.
+  bool observe_cost(std::int64_t step, double own_seconds, double step_seconds);
+  /// Takes in the size of the file. Returns whether the spacing has changed.
+  bool observe_bytes(std::size_t bytes);
+  /// Whether what is recorded at `step` is read whole, rather than sampled: at the beginning, when faults start, and
+  /// after a suspicion.
+  bool exact(std::int64_t step) const;
+  /// Something looks wrong: the next steps are read whole, and recorded one by one unless the interval is fixed.
+  void suspect(std::int64_t step);
+  /// Steps between two recorded ones at `step`.
+  std::int64_t interval(std::int64_t step) const;
+
+ private:
+  ScheduleOptions options_;
+  std::int64_t cost_factor_ = 1;
+  std::int64_t size_factor_ = 1;
+  double mean_own_ = 0;
+  double mean_step_ = 0;
+  std::int64_t dense_until_ = 0;
+  std::int64_t exact_until_;
+  std::int64_t next_suspicion_ = 0;
+};
+
+}  // namespace gradhealth::hooks
