@@ -128,8 +128,7 @@ class Monitor::Impl {
       if (capture_ && !early_ && watch_->update_expected()) read_gradients(capture_);
     });
     // Whatever has become of the recording, the training asked for its gradients to be clipped.
-    hooks::Clip clip;
-    clip.norm = std::numeric_limits<double>::quiet_NaN();
+    std::optional<hooks::Clip> clip;
     std::string error;
     try {
       clip = clipping_.clip(max_norm);
@@ -137,14 +136,14 @@ class Monitor::Impl {
       error = thrown.what();
     }
     guarded([&] {
-      if (!error.empty()) throw std::runtime_error("clip_grad_norm: " + error);
+      if (!clip) throw std::runtime_error("clip_grad_norm: " + error);
       if (!early_) return;
       StepRecord& row = early_->row;
       const double before = row.at(Quantity::kClipFactor);
       row.set(Quantity::kClipThreshold, max_norm);
-      row.set(Quantity::kClipFactor, std::isnan(before) ? clip.factor : before * clip.factor);
+      row.set(Quantity::kClipFactor, std::isnan(before) ? clip->factor : before * clip->factor);
     });
-    return clip.norm;
+    return clip ? clip->norm : std::numeric_limits<double>::quiet_NaN();
   }
 
   void record(const std::string& name, double value) noexcept {

@@ -149,7 +149,17 @@ struct Workload {
 };
 
 /// How a loop is watched.
-enum class Watch { kNothing, kBetween, kDefault, kEveryStep, kEveryStepExact, kAnomalyMode, kOperators };
+enum class Watch {
+  kNothing,
+  kBetween,
+  kDefault,
+  kAutomatic,
+  kEveryStep,
+  kEveryStepExact,
+  kProbes,
+  kAnomalyMode,
+  kOperators
+};
 
 struct Column {
   Watch watch;
@@ -157,11 +167,13 @@ struct Column {
 };
 
 /// A further way to watch is a line here, its options in `options_of`, and what it does differently in `Contestant`.
-constexpr std::array<Column, 7> kColumns{{{Watch::kNothing, "bare loop"},
+constexpr std::array<Column, 9> kColumns{{{Watch::kNothing, "bare loop"},
                                           {Watch::kBetween, "between recorded steps"},
                                           {Watch::kDefault, "default"},
+                                          {Watch::kAutomatic, "default, no call"},
                                           {Watch::kEveryStep, "every step"},
                                           {Watch::kEveryStepExact, "every step, exact"},
+                                          {Watch::kProbes, "every step, probe in 10"},
                                           {Watch::kAnomalyMode, "DetectAnomalyGuard"},
                                           {Watch::kOperators, "tensor operators"}}};
 
@@ -171,12 +183,28 @@ std::optional<gradhealth::MonitorOptions> options_of(Watch watch) {
   switch (watch) {
     case Watch::kBetween: options.every = kNever; return options;
     case Watch::kDefault: return options;
+    case Watch::kAutomatic: options.step = gradhealth::StepMode::kAutomatic; return options;
     case Watch::kEveryStep: options.every = 1; return options;
     case Watch::kEveryStepExact:
       options.every = 1;
       options.statistics = gradhealth::Statistics::kExact;
       return options;
+    case Watch::kProbes:
+      options.every = 1;
+      options.probe_every = 10;
+      return options;
     default: return std::nullopt;
+  }
+}
+
+/// Steps that are timed together: as many as it takes to see what does not happen in each of them.
+int block_of(Watch watch, int usual) {
+  switch (watch) {
+    case Watch::kAnomalyMode: return 1;
+    case Watch::kDefault:
+    case Watch::kAutomatic:
+    case Watch::kProbes: return kDefaultBlock;
+    default: return usual;
   }
 }
 
@@ -235,12 +263,17 @@ class Contestant {
       backward();
     }
     if (watch_ == Watch::kOperators) seen_ += by_operators(parameters_);
-    if (monitor_) monitor_->step(loss_);
+    if (monitor_ && watch_ != Watch::kAutomatic) monitor_->step(loss_);
     optimizer_.step();
     loss_ = torch::Tensor();
   }
 
-  void backward() { loss_.backward(); }
+  void backward() {
+    if (watch_ == Watch::kProbes)
+      monitor_->backward(loss_);
+    else
+      loss_.backward();
+  }
 
   Watch watch_;
   Model model_;
@@ -293,9 +326,7 @@ void measure(const Workload& workload, double scale, const std::filesystem::path
       if (watch == Watch::kAnomalyMode && round >= kAnomalyRounds) continue;
       if (watch != Watch::kAnomalyMode)
         contestants[who]->steps(1);  // Not timed: brings this model's memory back into the caches.
-      seconds[who].push_back(contestants[who]->steps(watch == Watch::kDefault       ? kDefaultBlock
-                                                     : watch == Watch::kAnomalyMode ? 1
-                                                                                    : workload.block));
+      seconds[who].push_back(contestants[who]->steps(block_of(watch, workload.block)));
     }
   }
   print(workload, seconds, contestants);
