@@ -24,8 +24,8 @@ nn::Sequential net_with_gradients(double scale) {
 
 void check_same_gradients(nn::Sequential& a, nn::Sequential& b) {
   for (std::size_t i = 0; i < a->parameters().size(); ++i) {
-    const torch::Tensor& left = a->parameters()[i].grad();
-    const torch::Tensor& right = b->parameters()[i].grad();
+    const torch::Tensor left = a->parameters()[i].grad();
+    const torch::Tensor right = b->parameters()[i].grad();
     CHECK((left.defined() == right.defined()));
     if (left.defined() && right.defined()) CHECK(torch::allclose(left, right, 0, 0, /*equal_nan=*/true));
   }
