@@ -90,7 +90,7 @@ class Monitor::Impl {
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
-    origin_.emplace(*parameters_, buffers, options_.origin);
+    origin_.emplace(*parameters_, buffers, options_);
     prober_.emplace(*parameters_);
     if (!on_known_devices()) return;
     const std::filesystem::path file = hooks::run_file_path(path, options_.name);

@@ -6,14 +6,11 @@
 #include <ATen/ATen.h>
 
 #include "hooks/origin/origin.h"
+#include "hooks/steps/schedule.h"
 
 namespace gradhealth::hooks {
 namespace {
 
-// The schedule's own figures: faults of data, initialisation and learning rate show in the first steps.
-constexpr std::int64_t kDenseStart = 20;
-constexpr std::int64_t kSuspicionSteps = 10;
-constexpr std::int64_t kSuspicionPause = 500;
 constexpr int kMostReports = 3;
 constexpr int kMostReplays = 3;
 
@@ -51,8 +48,12 @@ bool is_bad(const StepRecord& row, const ParameterReadings& parameters) {
 
 }  // namespace
 
-OriginFinder::OriginFinder(const WatchedParameters& parameters, const NamedTensors& buffers, OriginSearch search)
-    : search_(search), model_(model_state(parameters, buffers)), replay_(tensors_of(parameters), tensors_of(buffers)) {}
+OriginFinder::OriginFinder(const WatchedParameters& parameters, const NamedTensors& buffers,
+                           const MonitorOptions& options)
+    : search_(options.origin),
+      model_(model_state(parameters, buffers)),
+      replay_(tensors_of(parameters), tensors_of(buffers)),
+      armed_until_(options.first_step + kDenseStart) {}
 
 bool OriginFinder::done() const { return search_ == OriginSearch::kNever || reports_ >= kMostReports || broken_; }
 
@@ -61,12 +62,12 @@ void OriginFinder::begin_step(std::int64_t step, StepKind kind) {
   recorder_.reset();
   if (done()) return;
   if (replay_) replay_.remember_random_state();
-  const bool armed = step < kDenseStart || step < armed_until_ ||
-                     (search_ == OriginSearch::kRecordedSteps && kind == StepKind::kRecorded);
+  const bool armed = step < armed_until_ || (search_ == OriginSearch::kRecordedSteps && kind == StepKind::kRecorded);
+  if (!armed) return;
   // Elsewhere, looking at every operator's result would wait for the device as often.
   const bool on_cpu = std::all_of(model_->tensors.begin(), model_->tensors.end(),
                                   [](const WatchedParameter& p) { return p.tensor.device().is_cpu(); });
-  if (!armed || !on_cpu) return;
+  if (!on_cpu) return;
   recorder_ = std::make_shared<FlightRecorder>(model_);
   trace_.emplace(recorder_);
 }
@@ -75,7 +76,7 @@ void OriginFinder::stop() { trace_.reset(); }
 
 void OriginFinder::suspect(std::int64_t step) {
   if (step < next_suspicion_) return;
-  armed_until_ = step + 1 + kSuspicionSteps;
+  armed_until_ = std::max(armed_until_, step + 1 + kSuspicionSteps);
   next_suspicion_ = step + kSuspicionPause;
 }
 

@@ -20,7 +20,7 @@ namespace gradhealth::hooks {
 /// steps begin, and at most three times a run.
 class OriginFinder {
  public:
-  OriginFinder(const WatchedParameters& parameters, const NamedTensors& buffers, OriginSearch search);
+  OriginFinder(const WatchedParameters& parameters, const NamedTensors& buffers, const MonitorOptions& options);
 
   enum class StepKind : std::uint8_t { kRecorded, kBetween };
   /// Traces the step that begins, if it is one to be traced.
@@ -48,7 +48,7 @@ class OriginFinder {
   Replay replay_;
   std::shared_ptr<FlightRecorder> recorder_;
   std::optional<OperatorTrace> trace_;
-  std::int64_t armed_until_ = 0;
+  std::int64_t armed_until_;
   std::int64_t next_suspicion_ = 0;
   std::int64_t bad_since_ = -1;  ///< First of the present non-finite steps; -1 if the last one was finite.
   bool told_ = false;            ///< The origin of these.

@@ -5,15 +5,11 @@
 namespace gradhealth::hooks {
 namespace {
 
-// Faults of data, initialisation and learning rate show at once, so the beginning is recorded whole.
-constexpr std::int64_t kDenseStart = 20;
 constexpr std::int64_t kInterval = 10;
 // From here on the interval grows with the run: a week of training leaves a file that can still be handled.
 constexpr std::int64_t kGrowingFrom = 10'000;
 constexpr std::int64_t kMostInterval = 100;
 constexpr std::int64_t kMostFactor = 1024;
-constexpr std::int64_t kSuspicionSteps = 10;
-constexpr std::int64_t kSuspicionPause = 500;
 constexpr double kSmoothing = 0.2;
 // What recording does to the caches shows in the training, not in the monitor's own time: bench_overhead finds between
 // the time that the monitor measures (small CNN) and two to three times that (MLP, whose step is mostly memory).
@@ -21,7 +17,8 @@ constexpr double kCostPerMeasured = 2;
 
 }  // namespace
 
-Schedule::Schedule(const ScheduleOptions& options) : options_(options), exact_until_(kDenseStart) {}
+Schedule::Schedule(const ScheduleOptions& options)
+    : options_(options), exact_until_(options.first_step + kDenseStart) {}
 
 std::int64_t Schedule::interval(std::int64_t step) const {
   std::int64_t interval = options_.every;

@@ -5,6 +5,12 @@
 
 namespace gradhealth::hooks {
 
+/// Steps that are recorded whole, and traced, at the beginning: faults of data, initialisation and learning rate show
+/// at once. Counted from the monitor's first step, which is not 0 where a training goes on from a checkpoint.
+inline constexpr std::int64_t kDenseStart = 20;
+inline constexpr std::int64_t kSuspicionSteps = 10;   ///< Looked at closely after a suspicion.
+inline constexpr std::int64_t kSuspicionPause = 500;  ///< From one suspicion to the next that is followed.
+
 struct ScheduleOptions {
   std::int64_t every = 0;  ///< As in MonitorOptions.
   double budget = 0;       ///< Share of the training time; 0: no limit.

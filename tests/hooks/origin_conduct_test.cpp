@@ -152,6 +152,27 @@ TEST_CASE("a closure that throws is an event and nothing more", "[hooks]") {
   CHECK(told.origins.front()["source"] == "unknown");
 }
 
+TEST_CASE("the first steps after a checkpoint are traced as those of a new training are", "[hooks]") {
+  TemporaryDirectory directory;
+  TwoLayers net;
+  MonitorOptions options = default_schedule();
+  options.first_step = 5000;
+  Monitor monitor(*net, directory / "run.h5", options);
+  for (int step = 0; step < 6; ++step) {
+    net->zero_grad();
+    const Tensor out = net->forward(torch::ones({8, 4}));
+    const Tensor loss = step == 3 ? torch::log(torch::relu(-out.abs())).sum() : out.pow(2).mean();
+    loss.backward();
+    monitor.step(loss);
+  }
+  monitor.close();
+  const Told told(directory / "run.h5");
+  REQUIRE_FALSE(told.origins.empty());
+  CHECK(told.origins.front()["op"] == "log");
+  CHECK(told.origins.front()["how"] == "traced");
+  CHECK(told.origins.front().step == 5003);
+}
+
 TEST_CASE("without a replay, the next step tells which parameters were no numbers any more", "[hooks]") {
   TemporaryDirectory directory;
   TwoLayers net;
