@@ -35,6 +35,33 @@ enum class Quantity : std::uint8_t {
   kClipFactor,
   kNonlinearityCoefficient,
   kCurvature,
+  kTargetMean,
+  kTargetStd,
+  kTargetMin,
+  kTargetMax,
+  kTargetClasses,
+  kTargetEntropy,
+  kTargetBatchEntropy,
+  kPredictionMean,
+  kPredictionStd,
+  kPredictionMin,
+  kPredictionMax,
+  kPredictionSpread,
+  kCarriedGradients,
+  kUpdateGradientCosine,
+  kGradientAlignment,
+  kNormsTraining,
+  kNormsEvaluation,
+  kDropoutsTraining,
+  kDropoutsEvaluation,
+  kGraphsAlive,
+  kBuffersNonfinite,
+  kOptimizerStateNonfinite,
+  kEvalSamples,
+  kEvalInputMean,
+  kEvalInputStd,
+  kEvalNormsTraining,
+  kEvalDropoutsTraining,
   kNamedValue,
   kGradientNorm,
   kGradientMax,
@@ -43,6 +70,8 @@ enum class Quantity : std::uint8_t {
   kWeightNorm,
   kWeightNonfinite,
   kUpdateRatio,
+  kUnchangedFraction,
+  kRowSpread,
   kActivationMean,
   kActivationStd,
   kActivationRms,
@@ -59,6 +88,9 @@ enum class Quantity : std::uint8_t {
   kGradientScaleCoefficient,
   kJacobianZScore,
   kSpectralNorm,
+  kActivationSaturatedFraction,
+  kActivationLogitStd,
+  kRunningStatisticsGap,
   kInputMean,
   kInputStd,
   kInputMin,
@@ -66,7 +98,7 @@ enum class Quantity : std::uint8_t {
   kInputNonfinite,
   kInputIntegerFraction,
 };
-inline constexpr std::size_t kQuantityCount = 41;
+inline constexpr std::size_t kQuantityCount = 73;
 
 /// How a quantity is stored.
 enum class Precision : std::uint8_t { kFloat32, kFloat64 };
@@ -104,10 +136,14 @@ struct RunInfo {
   std::string name;  ///< The monitor's name; tells models of one run apart ("G", "D").
   std::string created_utc;
   std::string command_line;
-  std::string libraries;  ///< "LibTorch 1.13.1, HDF5 1.10.8".
-  std::string optimizer;  ///< "SGD", "Adam", …; empty when the monitor was given none.
-  std::optional<double> momentum;      ///< SGD's momentum, or Adam's beta1.
+  std::string libraries;           ///< "LibTorch 1.13.1, HDF5 1.10.8".
+  std::string optimizer;           ///< "SGD", "Adam", …; empty when the monitor was given none.
+  std::optional<double> momentum;  ///< SGD's momentum, or Adam's beta1.
+  std::optional<double> beta2;     ///< Adam's; RMSprop's alpha.
+  std::optional<double> epsilon;   ///< What Adam, RMSprop and Adagrad add to the denominator.
   std::optional<double> weight_decay;
+  std::string loss_kind;        ///< What the trainer declared: "minimized", "adversarial", "reinforcement",
+                                ///< "density"; empty: nothing.
   std::int64_t first_step = 0;  ///< Updates made before this file's first step, by an earlier part of the run.
   std::string continues;        ///< File name of that part, in the same directory; empty if there is none.
 };

@@ -91,6 +91,8 @@ Json to_json(const ModelReport& model) {
           {"libraries", run.libraries},
           {"optimizer", run.optimizer},
           {"momentum", optional(run.momentum)},
+          {"beta2", optional(run.beta2)},
+          {"epsilon", optional(run.epsilon)},
           {"weight_decay", optional(run.weight_decay)}};
 }
 

@@ -62,10 +62,14 @@ void FileWriter::write_info(const RunInfo& info) {
   write_text_attribute(file_.get(), "name", info.name);
   write_text_attribute(file_.get(), "created_utc", info.created_utc);
   write_text_attribute(file_.get(), "command_line", info.command_line);
-  write_text_attribute(file_.get(), "libraries", fmt::format("{}{}HDF5 {}.{}.{}", info.libraries,
-                                                             info.libraries.empty() ? "" : ", ", major, minor, patch));
+  write_text_attribute(
+      file_.get(), "libraries",
+      fmt::format("{}{}HDF5 {}.{}.{}", info.libraries, info.libraries.empty() ? "" : ", ", major, minor, patch));
   write_text_attribute(file_.get(), "optimizer", info.optimizer);
   if (info.momentum) put_number("momentum", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.momentum);
+  if (info.beta2) put_number("beta2", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.beta2);
+  if (info.epsilon) put_number("epsilon", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.epsilon);
+  if (!info.loss_kind.empty()) write_text_attribute(file_.get(), "loss_kind", info.loss_kind);
   if (info.weight_decay) put_number("weight_decay", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.weight_decay);
   if (info.first_step > 0) put_number("first_step", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.first_step);
   if (!info.continues.empty()) write_text_attribute(file_.get(), "continues", info.continues);

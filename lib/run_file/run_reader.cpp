@@ -34,7 +34,8 @@ std::int64_t checked_count(const CheckedFile& file, const std::string& object, s
   return count;
 }
 
-void require_rows(const CheckedFile& file, const CheckedDataset& dataset, std::int64_t rows, const std::string& object) {
+void require_rows(const CheckedFile& file, const CheckedDataset& dataset, std::int64_t rows,
+                  const std::string& object) {
   if (dataset.size.front() < static_cast<hsize_t>(rows))
     file.damaged(object, fmt::format("has {} rows of {} that were committed", dataset.size.front(), rows));
 }
@@ -44,8 +45,9 @@ RunInfo read_info(const CheckedFile& file, const std::filesystem::path& path) {
     throw FormatError(fmt::format("{}: is an HDF5 file, but not a run file of gradhealth", path.string()));
   const double version = file.number_attribute("schema_version").value_or(0);
   if (version != run_file::kMajorVersion)
-    throw FormatError(fmt::format("{}: has format version {:g}, and this gradhealth reads version {}; use a newer gradhealth",
-                                  path.string(), version, run_file::kMajorVersion));
+    throw FormatError(
+        fmt::format("{}: has format version {:g}, and this gradhealth reads version {}; use a newer gradhealth",
+                    path.string(), version, run_file::kMajorVersion));
   RunInfo info;
   info.name = file.text_attribute("name");
   info.created_utc = file.text_attribute("created_utc");
@@ -53,6 +55,9 @@ RunInfo read_info(const CheckedFile& file, const std::filesystem::path& path) {
   info.libraries = file.text_attribute("libraries");
   info.optimizer = file.text_attribute("optimizer");
   info.momentum = file.number_attribute("momentum");
+  info.beta2 = file.number_attribute("beta2");
+  info.epsilon = file.number_attribute("epsilon");
+  info.loss_kind = file.text_attribute("loss_kind");
   info.weight_decay = file.number_attribute("weight_decay");
   const double first_step = file.number_attribute("first_step").value_or(0);
   if (!(first_step >= 0 && first_step < static_cast<double>(kMostRows)))
@@ -173,7 +178,8 @@ class RunReader::Impl {
     const CheckedDataset sizes = file_.open(group + run_file::kSubjectSize, CheckedFile::Type::kInt64, 1);
     require_rows(file_, sizes, count, group + run_file::kSubjectSize);
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
-    file_.read(sizes, H5T_NATIVE_INT64, {0}, {static_cast<hsize_t>(count)}, numbers.data(), group + run_file::kSubjectSize);
+    file_.read(sizes, H5T_NATIVE_INT64, {0}, {static_cast<hsize_t>(count)}, numbers.data(),
+               group + run_file::kSubjectSize);
     subjects.resize(numbers.size());
     for (std::size_t i = 0; i < numbers.size(); ++i) subjects[i].size = numbers[i];
     constexpr std::string Subject::*kMembers[] = {&Subject::name, &Subject::module, &Subject::kind, &Subject::shape,
@@ -202,7 +208,8 @@ class RunReader::Impl {
   void read_block(Column& column, hsize_t first, hsize_t count) const {
     const bool by_subject = column.info->axis != Axis::kRun;
     const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{first, 0} : std::vector<hsize_t>{first};
-    const std::vector<hsize_t> size = by_subject ? std::vector<hsize_t>{count, column.width} : std::vector<hsize_t>{count};
+    const std::vector<hsize_t> size =
+        by_subject ? std::vector<hsize_t>{count, column.width} : std::vector<hsize_t>{count};
     if (column.info->precision == Precision::kFloat32) {
       column.floats.resize(count * column.width);
       file_.read(column.dataset, H5T_NATIVE_FLOAT, offset, size, column.floats.data(), column.object);
@@ -224,7 +231,9 @@ const std::filesystem::path& RunReader::path() const { return impl_->path_; }
 const Run& RunReader::run() const { return impl_->run_; }
 RunState RunReader::state() const { return impl_->state_; }
 std::int64_t RunReader::rows() const { return impl_->rows_; }
-void RunReader::for_each_step(const std::function<void(const StepRecord&)>& visit) const { impl_->for_each_step(visit); }
+void RunReader::for_each_step(const std::function<void(const StepRecord&)>& visit) const {
+  impl_->for_each_step(visit);
+}
 std::vector<Event> RunReader::events() const { return impl_->events(); }
 
 }  // namespace gradhealth

@@ -77,8 +77,12 @@ Plots plots(const Run& run, std::int64_t steps, double start, double decay) {
 
 Run network(const std::string& name) {
   Run run;
-  run.info = {name, "2026-01-02T03:04:05Z", "./train --data raw", "LibTorch 1.13.1, HDF5 1.10.8", "SGD", 0.9, {}, 0,
-              ""};
+  run.info.name = name;
+  run.info.created_utc = "2026-01-02T03:04:05Z";
+  run.info.command_line = "./train --data raw";
+  run.info.libraries = "LibTorch 1.13.1, HDF5 1.10.8";
+  run.info.optimizer = "SGD";
+  run.info.momentum = 0.9;
   for (const char* layer : {"conv1", "conv2", "fc1", "fc2"})
     for (const char* kind : {"weight", "bias"})
       run.of(Axis::kParameter).push_back({std::string(layer) + "." + kind, layer, kind, "16x1x3x3", "float32", 144});

@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "rules/layers.h"
+#include "rules/support/layers.h"
 #include "support/catch.h"
 #include "support/synthetic_run.h"
 

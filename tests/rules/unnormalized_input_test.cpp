@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "rules/input_features.h"
+#include "rules/support/input_features.h"
 #include "support/catch.h"
 #include "support/synthetic_run.h"
 

@@ -65,6 +65,9 @@ TEST_CASE("what is written is read back exactly, missing and non-finite values i
   CHECK(reader.run().info.command_line == "./trainer --lr 0.1");
   CHECK(reader.run().info.momentum == 0.9);
   CHECK_FALSE(reader.run().info.weight_decay.has_value());
+  CHECK(reader.run().info.beta2 == 0.999);
+  CHECK(reader.run().info.epsilon == 1e-8);
+  CHECK(reader.run().info.loss_kind == "adversarial");
   REQUIRE(reader.run().of(Axis::kParameter).size() == 3);
   CHECK(reader.run().of(Axis::kParameter)[2].name == "größe.weight");
   CHECK(reader.run().of(Axis::kParameter)[0].size == 36);
@@ -138,7 +141,8 @@ TEST_CASE("long names are cut between characters and stay different", "[run_file
   Run run;
   std::string name;
   for (int i = 0; i < 200; ++i) name += "ä";
-  run.of(Axis::kParameter) = {{name + "1", "", "weight", "1", "float32", 1}, {name + "2", "", "weight", "1", "float32", 1}};
+  run.of(Axis::kParameter) = {{name + "1", "", "weight", "1", "float32", 1},
+                              {name + "2", "", "weight", "1", "float32", 1}};
   RunWriter(directory / "run.h5", run).close();
   const RunReader reader(directory / "run.h5");
   const std::string& first = reader.run().of(Axis::kParameter)[0].name;

@@ -12,6 +12,9 @@ Run sample_run() {
   run.info.command_line = "./trainer --lr 0.1";
   run.info.optimizer = "SGD";
   run.info.momentum = 0.9;
+  run.info.beta2 = 0.999;
+  run.info.epsilon = 1e-8;
+  run.info.loss_kind = "adversarial";
   run.of(Axis::kParameter) = {{"conv1.weight", "conv1", "weight", "4x1x3x3", "float32", 36},
                               {"conv1.bias", "conv1", "bias", "4", "float32", 4},
                               {"größe.weight", "größe", "weight", "2x4", "float64", 8}};

@@ -26,6 +26,38 @@ SyntheticRun::SyntheticRun(const SyntheticOptions& options) : options_(options),
 
 double SyntheticRun::noise() { return std::normal_distribution<double>()(generator_); }
 
+void SyntheticRun::set_loop(StepRecord& record) {
+  if (record.step == 0)
+    record.events.push_back({0, "loss-operator", run.of(Axis::kActivation).back().name,
+                             "op=cross_entropy_loss prediction=64x10:float32 target=64:int64 reduction=mean"});
+  record.set(Quantity::kTargetMin, 0);
+  record.set(Quantity::kTargetMax, 9);
+  record.set(Quantity::kTargetClasses, 10);
+  record.set(Quantity::kTargetEntropy, 2.3);
+  record.set(Quantity::kTargetBatchEntropy, 2.2);
+  record.set(Quantity::kPredictionMean, 0.1 * noise());
+  record.set(Quantity::kPredictionStd, 1);
+  record.set(Quantity::kPredictionMin, -3);
+  record.set(Quantity::kPredictionMax, 3);
+  record.set(Quantity::kPredictionSpread, 0.8);
+  record.set(Quantity::kCarriedGradients, 0);
+  record.set(Quantity::kUpdateGradientCosine, 0.6 + 0.05 * noise());
+  record.set(Quantity::kGradientAlignment, 0.3 + 0.1 * noise());
+  record.set(Quantity::kNormsTraining, 2);
+  record.set(Quantity::kNormsEvaluation, 0);
+  record.set(Quantity::kDropoutsTraining, 1);
+  record.set(Quantity::kDropoutsEvaluation, 0);
+  record.set(Quantity::kGraphsAlive, 0);
+  record.set(Quantity::kBuffersNonfinite, 0);
+  record.set(Quantity::kOptimizerStateNonfinite, 0);
+  if (record.step % 50 != 0) return;
+  record.set(Quantity::kEvalSamples, 64);
+  record.set(Quantity::kEvalInputMean, 0.1 * noise());
+  record.set(Quantity::kEvalInputStd, 1);
+  record.set(Quantity::kEvalNormsTraining, 0);
+  record.set(Quantity::kEvalDropoutsTraining, 0);
+}
+
 StepRecord SyntheticRun::step(std::int64_t step, double loss) {
   const auto wobble = [this](double value) { return value * std::exp(options_.noise * noise()); };
   StepRecord record;
@@ -44,19 +76,24 @@ StepRecord SyntheticRun::step(std::int64_t step, double loss) {
     record.set(Quantity::kWeightNorm, i, wobble(5));
     record.set(Quantity::kWeightNonfinite, i, 0);
     record.set(Quantity::kUpdateRatio, i, wobble(4e-3));
+    record.set(Quantity::kUnchangedFraction, i, 0);
+    if (run.of(Axis::kParameter)[i].kind == "weight") record.set(Quantity::kRowSpread, i, 1);
   }
   record.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
   for (std::size_t i = 0; i < run.of(Axis::kActivation).size(); ++i) {
     record.set(Quantity::kActivationRms, i, wobble(1));
     record.set(Quantity::kActivationMax, i, wobble(4));
     record.set(Quantity::kActivationNonfinite, i, 0);
-    record.set(Quantity::kActivationZeroFraction, i, run.of(Axis::kActivation)[i].kind == "relu" ? wobble(0.5) : 0);
+    const std::string& kind = run.of(Axis::kActivation)[i].kind;
+    record.set(Quantity::kActivationZeroFraction, i, kind == "relu" ? wobble(0.5) : 0);
     if (step >= 19) record.set(Quantity::kActivationDeadFraction, i, 0.05);
     record.set(Quantity::kActivationGradientNorm, i, wobble(0.1));
     record.set(Quantity::kActivationGradientNonfinite, i, 0);
     record.set(Quantity::kCumulativeGrowth, i, 1);
     record.set(Quantity::kBackwardGain, i, 1);
+    if (kind == "tanh" || kind == "sigmoid") record.set(Quantity::kActivationSaturatedFraction, i, 0.02);
   }
+  set_loop(record);
   for (std::size_t i = 0; i < run.of(Axis::kFeature).size(); ++i) {
     record.set(Quantity::kInputMean, i, 0.1 * noise());
     record.set(Quantity::kInputStd, i, wobble(1));

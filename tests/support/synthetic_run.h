@@ -22,7 +22,8 @@ struct SyntheticOptions {
   std::string input_operator = "addmm";
 };
 
-/// A healthy fully connected net, fc0 … fcN, each but the last followed by its activation function.
+/// A healthy fully connected classifier of ten classes, fc0 … fcN, each but the last followed by its activation
+/// function, with batch normalisation and dropout whose modes are as they should be.
 class SyntheticRun {
  public:
   explicit SyntheticRun(const SyntheticOptions& options = {});
@@ -38,6 +39,8 @@ class SyntheticRun {
   double noise();  ///< Standard normal.
 
  private:
+  void set_loop(StepRecord& record);
+
   SyntheticOptions options_;
   std::mt19937 generator_;
 };

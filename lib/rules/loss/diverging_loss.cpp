@@ -4,10 +4,10 @@
 
 #include <fmt/format.h>
 
-#include "rules/divergence_witness.h"
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/divergence_witness.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {

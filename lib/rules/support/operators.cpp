@@ -1,4 +1,4 @@
-#include "rules/operators.h"
+#include "rules/support/operators.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "rules/input_features.h"
+#include "rules/support/input_features.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "rules/rule_support.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

@@ -4,13 +4,13 @@
 
 #include <fmt/format.h>
 
-#include "rules/input_features.h"
-#include "rules/layers.h"
-#include "rules/loss_track.h"
-#include "rules/operators.h"
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/input_features.h"
+#include "rules/support/layers.h"
+#include "rules/support/loss_track.h"
+#include "rules/support/operators.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {
@@ -91,8 +91,8 @@ class UnnormalizedInput final : public Judge {
   Evidence describe(const Seen& seen) const {
     const std::string subject = (seen.widest != nullptr ? *seen.widest : input_.all()[0]).subject.name;
     if (seen.symptom == Symptom::kConditioning)
-      return evidence("second moment of the input per feature", seen.observed, ">", conditioning_,
-                      Quantity::kInputMean, subject);
+      return evidence("second moment of the input per feature", seen.observed, ">", conditioning_, Quantity::kInputMean,
+                      subject);
     if (seen.symptom == Symptom::kRms)
       return evidence(fmt::format("RMS of {}", subject), seen.observed, ">", rms_, Quantity::kInputStd, subject);
     return evidence(fmt::format("RMS of {} over the standard deviation of {}", subject, seen.narrowest->subject.name),

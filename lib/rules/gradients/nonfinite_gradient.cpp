@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "rules/nonfinite_origin.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/nonfinite_origin.h"
+#include "rules/support/rule_support.h"
 #include "stats/quantile.h"
 
 namespace gradhealth::rules {

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

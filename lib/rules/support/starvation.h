@@ -7,8 +7,8 @@
 
 #include <gradhealth/run.h>
 
-#include "rules/layers.h"
-#include "rules/loss_track.h"
+#include "rules/support/layers.h"
+#include "rules/support/loss_track.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {

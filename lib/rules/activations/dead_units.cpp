@@ -3,11 +3,11 @@
 
 #include <fmt/format.h>
 
-#include "rules/loss_track.h"
-#include "rules/operators.h"
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/loss_track.h"
+#include "rules/support/operators.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

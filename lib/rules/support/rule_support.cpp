@@ -1,4 +1,4 @@
-#include "rules/rule_support.h"
+#include "rules/support/rule_support.h"
 
 #include <algorithm>
 #include <cmath>

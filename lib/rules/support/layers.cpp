@@ -1,4 +1,4 @@
-#include "rules/layers.h"
+#include "rules/support/layers.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "rules/operators.h"
+#include "rules/support/operators.h"
 #include "stats/robust.h"
 
 namespace gradhealth::rules {

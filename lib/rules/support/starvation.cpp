@@ -1,4 +1,4 @@
-#include "rules/starvation.h"
+#include "rules/support/starvation.h"
 
 #include <cmath>
 

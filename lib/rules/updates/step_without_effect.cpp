@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "rules/nonfinite_origin.h"
-#include "rules/operators.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/nonfinite_origin.h"
+#include "rules/support/operators.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <fmt/format.h>
 
-#include "rules/operators.h"
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
-#include "rules/starvation.h"
+#include "rules/support/operators.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
+#include "rules/support/starvation.h"
 #include "stats/line_fit.h"
 #include "stats/window.h"
 

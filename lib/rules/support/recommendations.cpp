@@ -1,4 +1,4 @@
-#include "rules/recommendations.h"
+#include "rules/support/recommendations.h"
 
 #include <algorithm>
 
@@ -6,8 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "rules/operators.h"
-#include "rules/rule_support.h"
+#include "rules/support/operators.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 

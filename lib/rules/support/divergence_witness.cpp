@@ -1,9 +1,9 @@
-#include "rules/divergence_witness.h"
+#include "rules/support/divergence_witness.h"
 
 #include <cmath>
 #include <limits>
 
-#include "rules/rule_support.h"
+#include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
 namespace {

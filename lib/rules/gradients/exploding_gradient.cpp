@@ -4,11 +4,11 @@
 
 #include <fmt/format.h>
 
-#include "rules/layers.h"
-#include "rules/loss_track.h"
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/layers.h"
+#include "rules/support/loss_track.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
 #include "stats/quantile.h"
 #include "stats/window.h"
 

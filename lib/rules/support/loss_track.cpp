@@ -1,4 +1,4 @@
-#include "rules/loss_track.h"
+#include "rules/support/loss_track.h"
 
 #include <algorithm>
 #include <cmath>

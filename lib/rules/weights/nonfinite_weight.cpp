@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "rules/recommendations.h"
-#include "rules/rule_support.h"
 #include "rules/rules_list.h"
+#include "rules/support/recommendations.h"
+#include "rules/support/rule_support.h"
 #include "stats/quantile.h"
 
 namespace gradhealth::rules {
