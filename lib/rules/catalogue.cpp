@@ -14,12 +14,22 @@ std::string_view name(Severity severity) {
 }
 
 const std::vector<Rule>& catalogue() {
+  // clang-format off
   static const std::vector<Rule> rules{
-      rules::dead_units(),          rules::diverging_loss(),       rules::exploding_gradient(),
-      rules::jacobian_growth(),     rules::nonfinite_activation(), rules::nonfinite_gradient(),
-      rules::nonfinite_input(),     rules::nonfinite_loss(),       rules::nonfinite_weight(),
-      rules::step_without_effect(), rules::unnormalized_input(),   rules::vanishing_gradient(),
+      rules::dead_units(),
+      rules::diverging_loss(),
+      rules::exploding_gradient(),
+      rules::jacobian_growth(),
+      rules::nonfinite_activation(),
+      rules::nonfinite_gradient(),
+      rules::nonfinite_input(),
+      rules::nonfinite_loss(),
+      rules::nonfinite_weight(),
+      rules::step_without_effect(),
+      rules::unnormalized_input(),
+      rules::vanishing_gradient(),
   };
+  // clang-format on
   return rules;
 }
 
