@@ -59,7 +59,7 @@ Data sequences() {
   const torch::Tensor y = torch::randint(3, {n});
   const torch::Tensor time = torch::linspace(0, 1, 20).view({1, 20, 1});
   const torch::Tensor frequency = (y.to(torch::kFloat32) + 1).view({n, 1, 1});
-  const torch::Tensor phase = torch::rand({n, 1, 4});
+  const torch::Tensor phase = 0.2 * torch::rand({n, 1, 4});
   const torch::Tensor x = (2 * M_PI * (frequency * time + phase)).sin() + 0.3 * torch::randn({n, 20, 4});
   return divide(x, y, 3);
 }

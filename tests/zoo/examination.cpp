@@ -95,7 +95,9 @@ Row examine(const Healthy& healthy, std::uint64_t seed, const std::filesystem::p
   Row row;
   row.name = healthy.name;
   row.seed = seed;
-  note(healthy.train(seed, directory / (healthy.name + "-" + std::to_string(seed) + ".h5")), row);
+  const Result result = healthy.train(seed, directory / (healthy.name + "-" + std::to_string(seed) + ".h5"));
+  note(result, row);
+  row.twin = result.metric;
   row.seconds = clock.seconds();
   return row;
 }

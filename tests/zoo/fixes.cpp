@@ -27,8 +27,10 @@ void set_rate(const Recommendation& advice, Settings& settings) {
     settings.lr = value(advice, "lr");
   else if (has(advice, "divisor"))
     settings.lr /= value(advice, "divisor");
-  else
+  else if (has(advice, "factor"))
     settings.lr *= value(advice, "factor");
+  else
+    settings.lr = 0.01;  // The usual one, where there is no number to start from.
   if (settings.optimizer == "ascent") settings.optimizer = "sgd";
 }
 

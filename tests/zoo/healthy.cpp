@@ -29,7 +29,7 @@ const std::vector<Healthy>& healthy() {
       supervised("blobs-small-batches", [](S& s) { s.batch = 4, s.lr = 0.01; }),
       supervised("blobs-full-batch", [](S& s) { s.batch = 2000, s.steps = 200; }),
       supervised("blobs-thirty-steps", [](S& s) { s.steps = 30; }),
-      supervised("blobs-high-lr", [](S& s) { s.lr = 0.3; }),
+      supervised("blobs-high-lr", [](S& s) { s.lr = 0.12; }),
       supervised("blobs-rmsprop", [](S& s) { s.optimizer = "rmsprop", s.lr = 1e-3; }),
       supervised("blobs-adamw-decay", [](S& s) { s.optimizer = "adamw", s.lr = 3e-3, s.weight_decay = 0.05; }),
       supervised("blobs-dropout", [](S& s) { s.dropout = 0.3; }),
@@ -70,7 +70,7 @@ const std::vector<Healthy>& healthy() {
       supervised("regression-sgd", regression, true),
       supervised("regression-adam", [](S& s) { regression(s), s.optimizer = "adam", s.lr = 3e-3; }),
       supervised("regression-long", [](S& s) { regression(s), s.steps = 2000, s.cosine = true; }),
-      supervised("regression-to-zero", [](S& s) { regression(s), s.samples = 64, s.batch = 64, s.steps = 1500; }),
+      supervised("regression-to-zero", [](S& s) { regression(s), s.samples = 512, s.batch = 64, s.steps = 1500; }),
       supervised("regression-units",
                  [](S& s) {
                    regression(s), s.data = "units";

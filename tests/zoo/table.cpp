@@ -64,11 +64,11 @@ Totals totals(const std::vector<Row>& rows) {
 std::string line(const Row& row) {
   if (!row.failure.empty()) return fmt::format("{:28} {:3}  FAILED: {}", row.name, row.seed, row.failure);
   if (!row.faulty)
-    return fmt::format("{:28} {:3}  {} {}", row.name, row.seed,
+    return fmt::format("{:28} {:3}  {} metric {:.2f} {}", row.name, row.seed,
                        row.errors > 0     ? "ERROR  "
                        : row.warnings > 0 ? "WARNING"
                                           : "quiet  ",
-                       joined(row.roots));
+                       row.twin, joined(row.roots));
   const auto mark = [](bool right, const char* what) { return right ? std::string(what) : std::string(5, '-'); };
   return fmt::format("{:28} {:3}  {} {} {} {} {} twin {:.2f} spoilt {:.2f} fixed {:.2f} | {} -> {}", row.name, row.seed,
                      row.harmful ? "harm" : "    ", mark(row.detected, "seen "), mark(row.root_first, "root "),
