@@ -86,7 +86,7 @@ class Monitor::Impl {
       return;
     }
     parameters_.emplace(parameters);
-    output_.emplace(options_.rules);
+    output_.emplace(options_.diagnosis, options_.rules.empty() ? catalogue() : options_.rules);
     run_.info = hooks::describe_run(options_.name, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);

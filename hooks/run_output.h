@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include <gradhealth/diagnosis.h>
 #include <gradhealth/hooks.h>
@@ -19,7 +20,7 @@ namespace gradhealth::hooks {
 class RunOutput {
  public:
   /// @throws UsageError for a rule or an option of a rule that does not exist.
-  explicit RunOutput(const DiagnosisOptions& rules) : diagnoser_(rules) {}
+  RunOutput(const DiagnosisOptions& options, const std::vector<Rule>& rules) : diagnoser_(options, rules) {}
 
   /// Creates the file. @throws as RunWriter does.
   void open(const std::filesystem::path& path, const Run& run, IfExists if_exists);

@@ -96,7 +96,8 @@ struct MonitorOptions {
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
   OriginSearch origin = OriginSearch::kSuspicion;
-  DiagnosisOptions rules;  ///< From load_config(), for one.
+  DiagnosisOptions diagnosis;  ///< From load_config(), for one.
+  std::vector<Rule> rules;     ///< Judged by; a copy of catalogue() and rules of one's own. Empty: catalogue().
   StepMode step = StepMode::kExplicit;
   /// Number of the first step, where a training goes on from a checkpoint: the updates made before. The run goes on in
   /// a further file, run-2.h5 after run.h5, which the tools read after the first.

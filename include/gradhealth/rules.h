@@ -29,10 +29,10 @@ struct SubjectRef {
 
 /// One number against its threshold.
 struct Evidence {
-  std::string what;      ///< Names the number: "RMS of the input".
-  double observed = 0;   ///< May be NaN or infinite where that is the point.
+  std::string what;     ///< Names the number: "RMS of the input".
+  double observed = 0;  ///< May be NaN or infinite where that is the point.
   double threshold = 0;
-  std::string relation;  ///< How observed stands to threshold: ">", "<", "≥", "≤", "=".
+  std::string relation;              ///< How observed stands to threshold: ">", "<", "≥", "≤", "=".
   std::optional<Quantity> quantity;  ///< The series to plot, if there is one, …
   std::string subject;               ///< … and whose.
 };
@@ -42,7 +42,7 @@ struct Recommendation {
   std::string id;    ///< Stable, kebab-case: "normalize-input".
   std::string text;  ///< One imperative sentence.
   std::string why;
-  std::string code;  ///< LibTorch C++ with this run's numbers.
+  std::string code;       ///< LibTorch C++ with this run's numbers.
   double confidence = 1;  ///< 0 … 1. Below 0.5: a guess, and the text says so.
   /// The numbers in `code`, for programs: {"mean", {0.286}}.
   std::vector<std::pair<std::string, std::vector<double>>> values;
@@ -55,9 +55,9 @@ struct Finding {
   SubjectRef subject;
   std::int64_t first_step = 0;  ///< Onset, not the step at which it was noticed.
   std::int64_t last_step = 0;
-  std::string message;  ///< One or two sentences with the numbers of this run.
-  std::vector<Evidence> evidence;                 ///< Never empty.
-  std::vector<Recommendation> recommendations;    ///< Best first; never empty.
+  std::string message;                          ///< One or two sentences with the numbers of this run.
+  std::vector<Evidence> evidence;               ///< Never empty.
+  std::vector<Recommendation> recommendations;  ///< Best first; never empty.
 };
 
 struct Healthy {};
@@ -118,6 +118,11 @@ struct Rule {
   /// @throws UsageError for an option that the rule does not have.
   std::function<std::unique_ptr<Judge>(const RuleOptions&)> make_judge;
 };
+
+/// A rule of one's own, for a copy of the catalogue: `look` sees one recorded step at a time and says what is wrong
+/// with it, if something is. Of the findings about one subject the first is kept, with the severest one's severity and
+/// the last one's last_step. `look` is called from judges on any thread; rule, first_step and last_step are filled in.
+Rule make_rule(RuleInfo info, std::function<std::optional<Finding>(const Run&, const StepRecord&)> look);
 
 /// All rules, sorted by id.
 const std::vector<Rule>& catalogue();

@@ -8,6 +8,7 @@
 #include <gradhealth/errors.h>
 
 #include "diagnosis/links.h"
+#include "diagnosis/suppressions.h"
 
 namespace gradhealth {
 namespace {
@@ -16,6 +17,7 @@ struct Seat {
   RuleInfo info;
   std::unique_ptr<Judge> judge;
   std::optional<Severity> severity;
+  std::vector<std::string> subjects;
   std::size_t alarms_told = 0;
 };
 
@@ -38,15 +40,16 @@ std::string_view name(Verdict verdict) {
 
 class Diagnoser::Impl {
  public:
-  Impl(const DiagnosisOptions& options, const std::vector<Rule>& rules) : causality_(infos(rules)) {
-    for (const auto& [id, settings] : options)
+  Impl(const DiagnosisOptions& options, const std::vector<Rule>& rules)
+      : causality_(infos(rules)), suppressions_(options, rules) {
+    for (const auto& [id, settings] : options.rules)
       if (find_rule(rules, id) == nullptr) throw UsageError(fmt::format("there is no rule \"{}\"", id));
     for (const Rule& rule : rules) {
-      const auto found = options.find(rule.info.id);
-      const RuleSettings settings = found == options.end() ? RuleSettings{} : found->second;
+      const auto found = options.rules.find(rule.info.id);
+      const RuleSettings settings = found == options.rules.end() ? RuleSettings{} : found->second;
       // Made even when disabled: a wrong option is told either way.
       auto judge = rule.make_judge(settings.options);
-      if (settings.enabled) seats_.push_back({rule.info, std::move(judge), settings.severity});
+      if (settings.enabled) seats_.push_back({rule.info, std::move(judge), settings.severity, settings.subjects});
     }
     std::sort(seats_.begin(), seats_.end(), [](const Seat& a, const Seat& b) { return a.info.id < b.info.id; });
   }
@@ -67,6 +70,7 @@ class Diagnoser::Impl {
       const auto* unhealthy = std::get_if<Unhealthy>(&outcome);
       if (unhealthy == nullptr) continue;
       for (const Finding& finding : unhealthy->findings) {
+        if (!diagnosis::concerns(seat.subjects, finding) || suppressions_.holding(finding)) continue;
         Finding adapted = adapt(seat, finding);
         const auto key = std::make_tuple(adapted.rule, adapted.subject.module, adapted.subject.name);
         const auto [told, is_new] = told_.emplace(key, adapted.severity);
@@ -94,14 +98,19 @@ class Diagnoser::Impl {
       }
       essential_judged += seat.info.essential ? 1 : 0;
       const auto* unhealthy = std::get_if<Unhealthy>(&outcome);
-      if (unhealthy == nullptr) {
-        result.passed.push_back(seat.info.id);
-        continue;
-      }
-      for (const Finding& finding : unhealthy->findings) {
+      bool passed = true;
+      for (const Finding& finding : unhealthy ? unhealthy->findings : std::vector<Finding>{}) {
+        if (!diagnosis::concerns(seat.subjects, finding)) continue;
+        passed = false;
+        if (const Suppression* suppression = suppressions_.holding(finding)) {
+          result.suppressed.push_back({adapt(seat, finding), suppression->reason});
+          continue;
+        }
+        suppressions_.add_expired(finding, result.expired);
         findings.push_back(adapt(seat, finding));
         error = error || findings.back().severity == Severity::kError;
       }
+      if (passed) result.passed.push_back(seat.info.id);
     }
     result.roots = diagnosis::link(std::move(findings), causality_);
     result.verdict = error ? Verdict::kUnhealthy : Verdict::kHealthy;
@@ -135,6 +144,7 @@ class Diagnoser::Impl {
 
   std::vector<Seat> seats_;
   diagnosis::Causality causality_;
+  diagnosis::Suppressions suppressions_;
   std::size_t steps_ = 0;
   std::string model_;
   std::map<std::tuple<std::string, std::string, std::string>, Severity> told_;

@@ -20,6 +20,8 @@ Json to_json(const OptionInfo& option);
 Json to_json(const Recommendation& advice);
 Json to_json(const Rule& rule);
 Json to_json(const SkippedRule& rule);
+Json to_json(const SuppressedFinding& suppressed);
+Json to_json(const Suppression& suppression);
 
 template <typename T>
 Json to_json_list(const std::vector<T>& values) {
@@ -79,6 +81,21 @@ Json to_json(const DiagnosedFinding& diagnosed, bool several_models) {
 
 Json to_json(const SkippedRule& rule) { return {{"rule", rule.rule}, {"reason", rule.reason}}; }
 
+Json to_json(const SuppressedFinding& suppressed) {
+  return {{"rule", suppressed.finding.rule},
+          {"severity", name(suppressed.finding.severity)},
+          {"subject", subject_label(suppressed.finding.subject, false)},
+          {"message", suppressed.finding.message},
+          {"reason", suppressed.reason}};
+}
+
+Json to_json(const Suppression& suppression) {
+  return {{"rule", suppression.rule},
+          {"subject", suppression.subject},
+          {"reason", suppression.reason},
+          {"expires", suppression.expires}};
+}
+
 Json to_json(const ModelReport& model) {
   const RunInfo& run = model.run.info;
   const auto optional = [](const std::optional<double>& value) { return value ? json_number(*value) : Json(nullptr); };
@@ -93,7 +110,9 @@ Json to_json(const ModelReport& model) {
           {"momentum", optional(run.momentum)},
           {"beta2", optional(run.beta2)},
           {"epsilon", optional(run.epsilon)},
-          {"weight_decay", optional(run.weight_decay)}};
+          {"weight_decay", optional(run.weight_decay)},
+          {"suppressed", to_json_list(model.diagnosis.suppressed)},
+          {"expired_suppressions", to_json_list(model.diagnosis.expired)}};
 }
 
 Json to_json(const OptionInfo& option) {

@@ -41,6 +41,7 @@ class Writer {
   void write() {
     headline();
     for (const DiagnosedFinding* root : summary_.roots) finding(*root);
+    suppressions();
     rules();
   }
 
@@ -91,6 +92,17 @@ class Writer {
                              step_range(f)),
                  width_, indent + "  ", indent + "- ");
     for (const DiagnosedFinding& consequence : diagnosed.consequences) led_to(consequence, indent + "  ");
+  }
+
+  void suppressions() {
+    for (const ModelReport& model : report_.models) {
+      for (const SuppressedFinding& each : model.diagnosis.suppressed)
+        out_ << '\n' << wrapped(fmt::format("{}: {}", each.finding.rule, each.reason), "  ", "Suppressed: ");
+      for (const Suppression& each : model.diagnosis.expired)
+        out_ << '\n'
+             << wrapped(fmt::format("the suppression of {} ({}), on {}", each.rule, each.reason, each.expires), "  ",
+                        "Expired: ");
+    }
   }
 
   void rules() {

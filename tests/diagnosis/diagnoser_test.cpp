@@ -143,7 +143,7 @@ TEST_CASE("settings disable rules and replace severities", "[diagnosis]") {
   off.enabled = false;
   RuleSettings mild;
   mild.severity = Severity::kInfo;
-  Diagnoser diagnoser({{"a", off}, {"b", mild}}, rules);
+  Diagnoser diagnoser({{{"a", off}, {"b", mild}}, {}, {}}, rules);
   diagnoser.observe({}, {});
   const Diagnosis d = diagnoser.diagnosis();
   CHECK(d.verdict == Verdict::kHealthy);
@@ -152,12 +152,12 @@ TEST_CASE("settings disable rules and replace severities", "[diagnosis]") {
 }
 
 TEST_CASE("unknown rules and options are refused", "[diagnosis]") {
-  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{"dead-unit", {}}}), UsageError);
+  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{{"dead-unit", {}}}, {}, {}}), UsageError);
   RuleSettings settings;
   settings.options = {{"error-fractoin", 0.5}};
-  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{"dead-units", settings}}), UsageError);
+  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{{"dead-units", settings}}, {}, {}}), UsageError);
   settings.options = {{"error-fraction", NAN}};
-  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{"dead-units", settings}}), UsageError);
+  CHECK_THROWS_AS(Diagnoser(DiagnosisOptions{{{"dead-units", settings}}, {}, {}}), UsageError);
 }
 
 TEST_CASE("a live finding is told once, and again when it becomes worse", "[diagnosis]") {

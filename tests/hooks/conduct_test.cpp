@@ -318,7 +318,7 @@ TEST_CASE("wrong use is told before the training starts", "[hooks]") {
   options.every = -1;
   CHECK_THROWS_AS(Monitor(*net, directory / "run.h5", options), gradhealth::UsageError);
   options = every_step();
-  options.rules["no-such-rule"] = {};
+  options.diagnosis.rules["no-such-rule"] = {};
   CHECK_THROWS_AS(Monitor(*net, directory / "run.h5", options), gradhealth::UsageError);
   CHECK_FALSE(std::filesystem::exists(directory / "run.h5"));
 }
