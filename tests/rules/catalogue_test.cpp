@@ -8,6 +8,7 @@
 #include <gradhealth/rules.h>
 
 #include "rules/support/recommendations.h"
+#include "support/advice_collector.h"
 #include "support/catch.h"
 #include "support/synthetic_run.h"
 
@@ -130,6 +131,7 @@ TEST_CASE("findings of a wreck are complete: evidence, advice with code, and an 
     if (rule.info.id == "jacobian-growth" || rule.info.id == "vanishing-gradient") continue;
     const Outcome outcome = judge->outcome();
     REQUIRE(std::holds_alternative<Unhealthy>(outcome));
+    test::collect_advice(outcome);
     for (const Finding& finding : std::get<Unhealthy>(outcome).findings) {
       CHECK(finding.rule == rule.info.id);
       CHECK_FALSE(finding.message.empty());

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "support/advice_collector.h"
+
 namespace gradhealth::test {
 
 SyntheticRun::SyntheticRun(const SyntheticOptions& options) : options_(options), generator_(options.seed) {
@@ -128,7 +130,9 @@ Outcome judge(const std::string& rule, SyntheticRun run, std::size_t records, co
   if (found == nullptr) throw std::logic_error("no rule " + rule);
   const auto judge = found->make_judge(options);
   feed(*judge, run, records, loss, fault);
-  return judge->outcome();
+  Outcome outcome = judge->outcome();
+  collect_advice(outcome);
+  return outcome;
 }
 
 Diagnosis diagnose(SyntheticRun run, std::size_t records, const Loss& loss, const Fault& fault,
