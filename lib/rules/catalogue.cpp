@@ -16,10 +16,12 @@ std::string_view name(Severity severity) {
 const std::vector<Rule>& catalogue() {
   // clang-format off
   static const std::vector<Rule> rules{
+      rules::accumulating_gradient(),
       rules::dead_units(),
       rules::diverging_loss(),
       rules::exploding_gradient(),
       rules::jacobian_growth(),
+      rules::no_gradient(),
       rules::nonfinite_activation(),
       rules::nonfinite_gradient(),
       rules::nonfinite_input(),
@@ -28,6 +30,7 @@ const std::vector<Rule>& catalogue() {
       rules::step_without_effect(),
       rules::unnormalized_input(),
       rules::vanishing_gradient(),
+      rules::zero_gradient(),
   };
   // clang-format on
   return rules;

@@ -5,10 +5,12 @@
 /// One factory per rule, defined in the file of the rule's id.
 namespace gradhealth::rules {
 
+Rule accumulating_gradient();
 Rule dead_units();
 Rule diverging_loss();
 Rule exploding_gradient();
 Rule jacobian_growth();
+Rule no_gradient();
 Rule nonfinite_activation();
 Rule nonfinite_gradient();
 Rule nonfinite_input();
@@ -17,5 +19,6 @@ Rule nonfinite_weight();
 Rule step_without_effect();
 Rule unnormalized_input();
 Rule vanishing_gradient();
+Rule zero_gradient();
 
 }  // namespace gradhealth::rules
