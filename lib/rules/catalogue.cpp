@@ -17,9 +17,12 @@ const std::vector<Rule>& catalogue() {
   // clang-format off
   static const std::vector<Rule> rules{
       rules::accumulating_gradient(),
+      rules::always_clipping(),
       rules::dead_units(),
       rules::diverging_loss(),
       rules::exploding_gradient(),
+      rules::gradient_noise(),
+      rules::half_precision_range(),
       rules::jacobian_growth(),
       rules::no_gradient(),
       rules::nonfinite_activation(),

@@ -6,9 +6,12 @@
 namespace gradhealth::rules {
 
 Rule accumulating_gradient();
+Rule always_clipping();
 Rule dead_units();
 Rule diverging_loss();
 Rule exploding_gradient();
+Rule gradient_noise();
+Rule half_precision_range();
 Rule jacobian_growth();
 Rule no_gradient();
 Rule nonfinite_activation();
