@@ -18,8 +18,10 @@ const std::vector<Rule>& catalogue() {
   static const std::vector<Rule> rules{
       rules::accumulating_gradient(),
       rules::always_clipping(),
+      rules::attention_logit_growth(),
       rules::dead_units(),
       rules::diverging_loss(),
+      rules::exploding_activation(),
       rules::exploding_gradient(),
       rules::gradient_noise(),
       rules::half_precision_range(),
@@ -30,8 +32,10 @@ const std::vector<Rule>& catalogue() {
       rules::nonfinite_input(),
       rules::nonfinite_loss(),
       rules::nonfinite_weight(),
+      rules::saturated_activation(),
       rules::step_without_effect(),
       rules::unnormalized_input(),
+      rules::vanishing_activation(),
       rules::vanishing_gradient(),
       rules::zero_gradient(),
   };

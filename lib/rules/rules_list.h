@@ -7,8 +7,10 @@ namespace gradhealth::rules {
 
 Rule accumulating_gradient();
 Rule always_clipping();
+Rule attention_logit_growth();
 Rule dead_units();
 Rule diverging_loss();
+Rule exploding_activation();
 Rule exploding_gradient();
 Rule gradient_noise();
 Rule half_precision_range();
@@ -19,8 +21,10 @@ Rule nonfinite_gradient();
 Rule nonfinite_input();
 Rule nonfinite_loss();
 Rule nonfinite_weight();
+Rule saturated_activation();
 Rule step_without_effect();
 Rule unnormalized_input();
+Rule vanishing_activation();
 Rule vanishing_gradient();
 Rule zero_gradient();
 

@@ -40,9 +40,11 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
       "always-clipping",          // clip_grad_norm()
       "attention-logit-growth",   // a softmax inside the model
       "batchnorm-statistics",     // the gap of running statistics
+      "exploding-activation",     // four hidden layers
       "half-precision-range",     // float16
       "missing-warmup",           // Adam
       "saturated-activation",     // sigmoid or tanh
+      "vanishing-activation",     // four hidden layers
       "unstable-learning-rate",   // curvature
       "update-lost-to-rounding",  // float16 or bfloat16 weights
   };
@@ -52,7 +54,8 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
 /// The wreck shows nothing of these: its gradients, modes and events are those of a healthy loop.
 bool is_silent_about_the_wreck(const std::string& rule) {
   static const std::set<std::string> rules{
-      "accumulating-gradient", "gradient-noise", "jacobian-growth", "no-gradient", "vanishing-gradient", "zero-gradient",
+      "accumulating-gradient", "gradient-noise",     "jacobian-growth",
+      "no-gradient",           "vanishing-gradient", "zero-gradient",
   };
   return rules.count(rule) > 0;
 }

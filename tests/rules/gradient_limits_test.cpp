@@ -50,13 +50,10 @@ TEST_CASE("a loss that swings around its level makes noise no warning", "[rules]
   const auto swinging = [](double share) {
     return judge(
         "gradient-noise", SyntheticRun(), 80,
-        [share](std::int64_t step) {
-          return 1 + share * (step % 20 == 0 && step > 0 ? 1 : step % 20 == 10 ? -1 : 0);
-        },
-        alignment(0));
+        [share](std::int64_t step) { return 1 + share * std::sin(static_cast<double>(step)); }, alignment(0));
   };
-  CHECK(is(swinging(0.1), Severity::kWarning));
-  CHECK(is(swinging(0.3), Severity::kInfo));
+  CHECK(is(swinging(0.08), Severity::kWarning));
+  CHECK(is(swinging(0.4), Severity::kInfo));
 }
 
 TEST_CASE("noise begins when gradients lose their direction", "[rules][gradient-noise]") {
