@@ -102,13 +102,11 @@ TEST_CASE("a NaN sample is the root of everything that it ruins", "[rules][diagn
 
 TEST_CASE("the origin that the run knows is cited", "[rules][nonfinite-loss][nonfinite-gradient]") {
   const auto with = [](const char* rule, Quantity bad, const char* subject, const char* text) {
-    return first_finding(judge(rule, SyntheticRun(), 30, learning,
-                               [&](StepRecord& record) {
-                                 if (record.step != 12) return;
-                                 record.set(bad, 0, 1);
-                                 record.events.push_back({12, "nonfinite-origin", subject, text});
-                               }))
-        .message;
+    return first_finding(judge(rule, SyntheticRun(), 30, learning, [&](StepRecord& record) {
+             if (record.step != 12) return;
+             record.set(bad, 0, 1);
+             record.events.push_back({12, "nonfinite-origin", subject, text});
+           })).message;
   };
   CHECK(with("nonfinite-loss", Quantity::kLossNonfinite, "fc4",
              "source=operator op=log place=after:fc4 pass=forward step=12 how=traced input=8x6:float32:0:1.5:0:0:48")
