@@ -34,6 +34,48 @@ bool brackets_balance(const std::string& code) {
   return open.empty();
 }
 
+/// A plain chain of linear layers with ReLU in single precision, trained by SGD without clipping or probes.
+bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
+  static const std::set<std::string> rules{
+      "adam-epsilon-dominates",   // Adam
+      "always-clipping",          // clip_grad_norm()
+      "attention-logit-growth",   // a softmax inside the model
+      "batchnorm-statistics",     // the gap of running statistics
+      "exploding-activation",     // four hidden layers
+      "half-precision-range",     // float16
+      "missing-warmup",           // Adam
+      "saturated-activation",     // sigmoid or tanh
+      "unstable-learning-rate",   // curvature
+      "update-lost-to-rounding",  // float16 or bfloat16 weights
+      "vanishing-activation",     // four hidden layers
+  };
+  return rules.count(rule) > 0;
+}
+
+/// The wreck shows nothing of these: what they look at is as in a healthy run.
+bool is_silent_about_the_wreck(const std::string& rule) {
+  static const std::set<std::string> rules{
+      "accumulating-gradient",
+      "ascending-step",
+      "deep-narrow-network",
+      "gradient-noise",
+      "growing-weight",
+      "jacobian-growth",
+      "no-gradient",
+      "nonfinite-buffer",
+      "nonfinite-optimizer-state",
+      "parameter-not-optimized",
+      "poor-initialization",
+      "symmetric-weight",
+      "unregistered-parameter",
+      "update-too-large",
+      "update-too-small",
+      "vanishing-gradient",
+      "zero-gradient",
+  };
+  return rules.count(rule) > 0;
+}
+
 }  // namespace
 
 TEST_CASE("the catalogue is sorted, named in kebab-case and has a file for every rule", "[rules]") {
@@ -97,7 +139,11 @@ TEST_CASE("a few healthy steps are not enough to call a run healthy", "[rules]")
   for (const Rule& rule : catalogue()) {
     CAPTURE(rule.info.id);
     CHECK(test::is_not_evaluated(test::judge(rule.info.id, test::SyntheticRun(), 4, test::learning)));
-    CHECK(test::is_healthy(test::judge(rule.info.id, test::SyntheticRun(), 60, test::learning)));
+    const Outcome outcome = test::judge(rule.info.id, test::SyntheticRun(), 60, test::learning);
+    if (needs_what_the_synthetic_run_lacks(rule.info.id))
+      CHECK(test::is_not_evaluated(outcome));
+    else
+      CHECK(test::is_healthy(outcome));
   }
 }
 
@@ -128,7 +174,7 @@ TEST_CASE("findings of a wreck are complete: evidence, advice with code, and an 
       judge->observe(run.run, record);
       if (!was_unhealthy && std::holds_alternative<Unhealthy>(judge->outcome())) CHECK(judge->alarms() > alarms);
     }
-    if (rule.info.id == "jacobian-growth" || rule.info.id == "vanishing-gradient") continue;
+    if (is_silent_about_the_wreck(rule.info.id) || needs_what_the_synthetic_run_lacks(rule.info.id)) continue;
     const Outcome outcome = judge->outcome();
     REQUIRE(std::holds_alternative<Unhealthy>(outcome));
     test::collect_advice(outcome);

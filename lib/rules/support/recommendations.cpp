@@ -59,14 +59,15 @@ Recommendation lower_learning_rate(std::optional<double> rate, double divisor, d
 }
 
 Recommendation add_weight_decay(const std::string& optimizer, std::optional<double> rate,
-                                std::optional<double> momentum) {
-  constexpr double kDecay = 1e-4;
+                                std::optional<double> momentum, std::optional<double> decay) {
+  constexpr double kUsualDecay = 1e-4;
+  const double strength = decay.value_or(kUsualDecay);
   Recommendation advice;
   advice.id = "add-weight-decay";
   advice.text = fmt::format(
-      "Add weight decay {} on weight matrices (a guess, the usual size); biases, norm scales and "
+      "Add weight decay {} on weight matrices ({}); biases, norm scales and "
       "embeddings stay without.",
-      number(kDecay));
+      number(strength), decay ? "what balances their measured growth" : "a guess, the usual size");
   advice.why = "Keeps weights from growing without bound, and with them activations and gradients.";
   const bool adam = optimizer.find("Adam") != std::string::npos;
   const double lr = rate && *rate > 0 ? *rate : adam ? 1e-3 : 1e-2;
@@ -83,9 +84,9 @@ Recommendation add_weight_decay(const std::string& optimizer, std::optional<doub
       "    {{decayed, std::make_unique<torch::optim::{0}Options>({1}.weight_decay({2}))}},\n"
       "    {{plain, std::make_unique<torch::optim::{0}Options>({1}.weight_decay(0))}}}},\n"
       "    {1});",
-      adam ? "AdamW" : "SGD", options, literal(kDecay));
-  advice.confidence = 0.3;
-  advice.values = {{"weight_decay", {kDecay}}};
+      adam ? "AdamW" : "SGD", options, literal(strength));
+  advice.confidence = decay ? 0.6 : 0.3;
+  advice.values = {{"weight_decay", {strength}}};
   return advice;
 }
 

@@ -17,8 +17,9 @@ Recommendation clip_gradients(std::optional<double> healthy_p95, double guess);
 Recommendation lower_learning_rate(std::optional<double> rate, double divisor, double confidence);
 
 /// Weight decay on weights only: not on biases, norm scales, embeddings.
+/// @param decay computed from what the run measured; without it the usual size is a guess, and said to be one.
 Recommendation add_weight_decay(const std::string& optimizer, std::optional<double> rate,
-                                std::optional<double> momentum);
+                                std::optional<double> momentum, std::optional<double> decay = std::nullopt);
 
 /// He initialisation of these weights.
 Recommendation he_init(const std::vector<std::string>& weights);

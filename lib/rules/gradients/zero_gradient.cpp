@@ -1,0 +1,215 @@
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "rules/rules_list.h"
+#include "rules/support/alarm.h"
+#include "rules/support/loss_harm.h"
+#include "rules/support/module_groups.h"
+#include "rules/support/new_finding.h"
+#include "rules/support/rule_support.h"
+
+namespace gradhealth::rules {
+namespace {
+
+constexpr const char* kId = "zero-gradient";
+
+class ZeroGradient final : public Judge {
+ public:
+  explicit ZeroGradient(const RuleOptions& options)
+      : wanted_(options.at("steps")), floor_(options.at("loss-floor")), most_(options.at("max-findings")) {}
+
+  void observe(const Run& run, const StepRecord& record) override {
+    harm_.observe(run, record);
+    const std::vector<Subject>& parameters = run.of(Axis::kParameter);
+    for (std::size_t i = states_.size(); i < parameters.size(); ++i) {
+      subjects_.push_back(parameters[i]);
+      states_.emplace_back();
+    }
+    // Without updates a part that starts at zero stays there, and what lies behind it has no gradient.
+    if (record.at(Quantity::kLearningRate) == 0) return;
+    std::size_t known = 0;
+    for (std::size_t i = 0; i < states_.size(); ++i) known += look_at(states_[i], record, i) ? 1 : 0;
+    if (known == 0) return;
+    ++steps_;
+    alarm_.set(level());
+  }
+
+  std::size_t alarms() const override { return alarm_.count(); }
+
+  Outcome outcome() const override {
+    if (steps_ == 0) return NotEvaluated{"no gradients were recorded"};
+    const std::vector<std::size_t> zeros = zero_ones();
+    if (zeros.empty() || at_its_floor()) {
+      if (static_cast<double>(steps_) < wanted_) return too_few_steps(steps_, wanted_);
+      return Healthy{};
+    }
+    if (zeros.size() == seen()) return unhealthy({all_of_them(zeros)});
+    std::vector<Finding> findings;
+    for (const ModuleGroup& group : by_module(subjects_, zeros)) findings.push_back(finding(group));
+    return unhealthy(std::move(findings), most_);
+  }
+
+ private:
+  struct State {
+    std::size_t streak = 0;  ///< Recorded steps in a row in which every element of the gradient was 0.
+    std::int64_t since = 0;
+    std::int64_t last = 0;
+    bool seen = false;
+    bool from_start = true;  ///< It never had another gradient.
+  };
+
+  static bool look_at(State& state, const StepRecord& record, std::size_t index) {
+    const double norm = record.at(Quantity::kGradientNorm, index);
+    if (std::isnan(norm)) return false;
+    state.seen = true;
+    if (norm != 0 || record.at(Quantity::kGradientNonfinite, index) > 0) {
+      state.streak = 0;
+      state.from_start = false;
+      return true;
+    }
+    if (state.streak++ == 0) state.since = record.step;
+    state.last = record.step;
+    return true;
+  }
+
+  bool is_zero(const State& state) const { return static_cast<double>(state.streak) >= wanted_; }
+
+  std::vector<std::size_t> zero_ones() const {
+    std::vector<std::size_t> zeros;
+    for (std::size_t i = 0; i < states_.size(); ++i)
+      if (is_zero(states_[i])) zeros.push_back(i);
+    return zeros;
+  }
+
+  std::size_t seen() const {
+    return static_cast<std::size_t>(
+        std::count_if(states_.begin(), states_.end(), [](const State& state) { return state.seen; }));
+  }
+
+  /// A loss of zero has no gradient, and needs none.
+  bool at_its_floor() const {
+    const LossTrack& loss = harm_.loss();
+    return loss.count() > 0 && std::abs(loss.recent()) <= floor_ * std::abs(loss.start());
+  }
+
+  std::size_t level() const {
+    if (at_its_floor()) return 0;
+    std::size_t zeros = 0;
+    for (const State& state : states_) zeros += is_zero(state) ? 1 : 0;
+    if (zeros == 0) return 0;
+    return 4 * zeros + (zeros == seen() ? 2 : 0) + (harm_.learns() ? 0 : 1);
+  }
+
+  Evidence streak_of(std::size_t index) const {
+    return evidence("recorded steps in a row with a gradient of exactly 0", static_cast<double>(states_[index].streak),
+                    "≥", wanted_, Quantity::kGradientNorm, subjects_[index].name);
+  }
+
+  Finding all_of_them(const std::vector<std::size_t>& zeros) const {
+    const std::size_t last_to_die = *std::max_element(
+        zeros.begin(), zeros.end(), [&](std::size_t a, std::size_t b) { return states_[a].since < states_[b].since; });
+    const State& state = states_[last_to_die];
+    Finding finding = new_finding(
+        kId, harm_.learns() ? Severity::kWarning : Severity::kError, 0.9, {}, {state.since, state.last},
+        fmt::format("The gradients of all {} parameters have been exactly 0 since step {}, for {} recorded steps, "
+                    "while {}: nothing is learned any more.",
+                    zeros.size(), state.since, state.streak, harm_.words()));
+    finding.evidence.push_back(streak_of(last_to_die));
+    finding.recommendations = {leaky(), unsaturate()};
+    return finding;
+  }
+
+  Finding finding(const ModuleGroup& group) const {
+    const State& state = states_[group.parameters[0]];
+    const std::string names = list_of(names_of(subjects_, group.parameters), 3);
+    Finding finding = new_finding(
+        kId, harm_.learns() ? Severity::kInfo : Severity::kWarning, 0.8,
+        {{}, group.module, group.parameters.size() == 1 ? names : ""}, {state.since, state.last},
+        fmt::format(
+            "The gradient of {} has been exactly 0 in every element since step {}, for {} recorded steps, while "
+            "other parameters have one; {}.",
+            names, state.since, state.streak, harm_.words()));
+    finding.evidence.push_back(streak_of(group.parameters[0]));
+    // Dead from the start: nothing was pushed out of range by training.
+    finding.recommendations = state.from_start ? std::vector<Recommendation>{check_path(group.module), leaky()}
+                                               : std::vector<Recommendation>{leaky(), check_path(group.module)};
+    return finding;
+  }
+
+  static Recommendation leaky() {
+    Recommendation advice;
+    advice.id = "use-leaky-relu";
+    advice.text = "Use leaky ReLU (or GELU) behind these weights.";
+    advice.why = "Its derivative is nowhere 0, so that units that were pushed below zero still learn.";
+    advice.code = "x = torch::leaky_relu(x, 0.01);";
+    advice.confidence = 0.6;
+    return advice;
+  }
+
+  static Recommendation unsaturate() {
+    Recommendation advice;
+    advice.id = "pass-logits";
+    advice.text = "Give the loss logits, not outputs of a softmax or sigmoid; a guess, if there is one in front of it.";
+    advice.why = "A saturated softmax or sigmoid, or a softmax over a single unit, has derivative exactly 0.";
+    advice.code = "loss = torch::cross_entropy_loss(output, target);  // output: logits";
+    advice.confidence = 0.4;
+    return advice;
+  }
+
+  static Recommendation check_path(const std::string& module) {
+    Recommendation advice;
+    advice.id = "open-gradient-path";
+    advice.text =
+        fmt::format("Look at what lies between {} and the loss: a factor 0, a mask, a clamp, a rounding or an argmax.",
+                    module.empty() ? "the parameter" : module);
+    advice.why = "The parameter does take part in the loss, but through something whose derivative is 0 everywhere.";
+    advice.code =
+        "for (const auto& p : net->named_parameters())\n"
+        "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
+    advice.confidence = 0.5;
+    return advice;
+  }
+
+  double wanted_;
+  double floor_;
+  double most_;
+  LossHarm harm_;
+  Alarm alarm_;
+  std::vector<Subject> subjects_;
+  std::vector<State> states_;
+  std::size_t steps_ = 0;
+};
+
+}  // namespace
+
+Rule zero_gradient() {
+  RuleInfo info;
+  info.id = kId;
+  info.title = "Gradient is exactly zero";
+  info.meaning =
+      "Parameters take part in the loss, but every element of their gradient is exactly 0, step after step: a factor "
+      "0, a mask, a dead or saturated layer stands between them and the loss. They do not learn.";
+  info.method =
+      "Counts recorded steps in a row in which a parameter's gradient norm is exactly 0 while the learning rate is "
+      "not. "
+      "All parameters: error, unless the loss has come to its floor. Some: warning, one a module; information if the "
+      "loss is below half of its start.";
+  info.limits =
+      "A residual branch or adapter that starts at zero has such gradients in its first step only. Rows of padding are "
+      "no whole parameter. A loss below a hundredth of its start has no gradient and needs none.";
+  info.options = {
+      {"steps", 20, "Recorded steps in a row with a gradient of exactly 0.",
+       "Adapters and residual branches that start at zero need one step, rare branches a few."},
+      {"loss-floor", 0.01, "Loss over its start, below which no gradient is needed.",
+       "Interpolating nets reach a gradient of exactly 0 in single precision."},
+      {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
+  };
+  info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023", "Schoop et al., UMLAUT, CHI 2021"};
+  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"}};
+  return make_rule<ZeroGradient>(std::move(info));
+}
+
+}  // namespace gradhealth::rules

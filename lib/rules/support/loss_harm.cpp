@@ -1,0 +1,46 @@
+#include "rules/support/loss_harm.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "rules/support/rule_support.h"
+
+namespace gradhealth::rules {
+namespace {
+
+constexpr std::size_t kLosses = 20;  ///< Fewer do not tell progress from noise.
+constexpr std::int64_t kSteps = 50;  ///< Biases take that long to settle.
+
+}  // namespace
+
+void LossHarm::observe(const Run& run, const StepRecord& record) {
+  loss_.observe(record);
+  minimized_ = run.info.loss_kind != "adversarial" && run.info.loss_kind != "reinforcement";
+  from_start_ = run.info.first_step == 0;
+  const double rate = record.at(Quantity::kLearningRate);
+  const bool rises = first_step_ && std::isfinite(rate) && rate > rate_;
+  if (std::isfinite(rate)) rate_ = rate;
+  if (!first_step_ || rises) still_since_ = record.step;
+  if (!first_step_) first_step_ = record.step;
+  last_step_ = record.step;
+}
+
+bool LossHarm::rose() const {
+  if (loss_.nonfinite_step()) return true;
+  return minimized_ && loss_.risen_step() && !loss_.recovered();
+}
+
+bool LossHarm::stands_still() const {
+  return minimized_ && from_start_ && loss_.count() >= kLosses && last_step_ - still_since_ >= kSteps &&
+         loss_.makes_no_progress();
+}
+
+std::string LossHarm::words() const {
+  if (const auto step = loss_.nonfinite_step()) return fmt::format("the loss is not finite since step {}", *step);
+  const std::string verb = rose() ? "has risen to" : stands_still() ? "stands still at" : "is";
+  const double level = rose() ? loss_.peak() : loss_.recent();
+  return fmt::format("the loss {} {} (start {})", verb, number(level), number(loss_.start()));
+}
+
+}  // namespace gradhealth::rules

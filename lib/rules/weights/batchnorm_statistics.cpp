@@ -1,0 +1,158 @@
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "rules/rules_list.h"
+#include "rules/support/alarm.h"
+#include "rules/support/new_finding.h"
+#include "rules/support/rule_support.h"
+#include "stats/window.h"
+
+namespace gradhealth::rules {
+namespace {
+
+constexpr const char* kId = "batchnorm-statistics";
+
+class BatchnormStatistics final : public Judge {
+ public:
+  explicit BatchnormStatistics(const RuleOptions& options)
+      : gap_(options.at("gap")),
+        run_length_(options.at("run-length")),
+        min_steps_(options.at("min-steps")),
+        most_(options.at("max-findings")) {}
+
+  void observe(const Run& run, const StepRecord& record) override {
+    if (!first_step_) first_step_ = record.step;
+    length_ = record.step - *first_step_;
+    if (const double batch = record.at(Quantity::kBatchSize); batch > 0) batch_ = batch;
+    const std::vector<Subject>& activations = run.of(Axis::kActivation);
+    for (std::size_t i = norms_.size(); i < activations.size(); ++i)
+      norms_.push_back({activations[i], stats::Window(static_cast<std::size_t>(min_steps_))});
+    std::size_t level = 0;
+    for (std::size_t i = 0; i < norms_.size(); ++i) {
+      observe_norm(norms_[i], record, i);
+      level += is_off(norms_[i]) ? 1 : 0;
+    }
+    alarm_.set(level);
+  }
+
+  std::size_t alarms() const override { return alarm_.count(); }
+
+  Outcome outcome() const override {
+    std::vector<Finding> findings;
+    std::size_t steps = 0;
+    for (const Norm& norm : norms_) {
+      steps = std::max(steps, norm.gaps.size());
+      if (is_off(norm)) findings.push_back(finding(norm));
+    }
+    if (!findings.empty()) return unhealthy(std::move(findings), most_);
+    if (steps == 0) return NotEvaluated{"no batch normalisation with running statistics was recorded in training"};
+    if (static_cast<double>(length_) < run_length_)
+      return NotEvaluated{
+          fmt::format("running statistics need {:.0f} steps to settle, the run has {}", run_length_, length_ + 1)};
+    if (static_cast<double>(steps) < min_steps_) return too_few_steps(steps, min_steps_);
+    return Healthy{};
+  }
+
+ private:
+  struct Norm {
+    Subject subject;
+    stats::Window gaps;
+    std::optional<std::int64_t> since;  ///< The gap is as wide as that.
+    std::int64_t last = 0;
+  };
+
+  void observe_norm(Norm& norm, const StepRecord& record, std::size_t index) const {
+    const double gap = record.at(Quantity::kRunningStatisticsGap, index);
+    if (!std::isfinite(gap)) return;
+    norm.gaps.push(gap);
+    norm.last = record.step;
+    if (gap > gap_ && !norm.since) norm.since = record.step;
+    if (!(gap > gap_) && !(norm.gaps.median() > gap_)) norm.since.reset();
+  }
+
+  bool is_off(const Norm& norm) const {
+    return static_cast<double>(length_) >= run_length_ && norm.since && norm.gaps.full() && norm.gaps.median() > gap_;
+  }
+
+  Finding finding(const Norm& norm) const {
+    const double gap = norm.gaps.median();
+    Finding finding = new_finding(
+        kId, Severity::kWarning, 0.7, ref(norm.subject), {*norm.since, norm.last},
+        fmt::format(
+            "The running mean and variance of {} are {} nats away from those of the batches (median over {:.0f} "
+            "recorded steps){}: evaluation sees another network than training does.",
+            norm.subject.name, number(gap), min_steps_,
+            batch_ > 0 ? fmt::format(", with batches of {:.0f}", batch_) : ""));
+    finding.evidence.push_back(evidence("divergence of running from batch statistics", gap, ">", gap_,
+                                        Quantity::kRunningStatisticsGap, norm.subject.name));
+    const bool settled_late = *norm.since > *first_step_ + static_cast<std::int64_t>(run_length_);
+    Recommendation momentum;
+    momentum.id = "batchnorm-momentum";
+    momentum.text = settled_late ? "Average over more batches: give the normalisation a momentum of 0.01 (a guess)."
+                                 : "Let running statistics follow: a momentum of 0.1 (a guess), and the training mode.";
+    momentum.why =
+        "momentum is the share of each batch in the running statistics: too small, they never arrive; too "
+        "large, they are those of the last few batches.";
+    momentum.code = fmt::format("torch::nn::BatchNorm2d norm(torch::nn::BatchNorm2dOptions({}).momentum({}));",
+                                std::max<std::int64_t>(norm.subject.size, 1), settled_late ? "0.01" : "0.1");
+    momentum.confidence = 0.4;
+    Recommendation group;
+    group.id = "use-group-norm";
+    group.text = "With small or mixed batches, use group normalisation.";
+    group.why = "It has no running statistics: training and evaluation compute the same.";
+    const std::int64_t channels = std::max<std::int64_t>(norm.subject.size, 1);
+    group.code = fmt::format("torch::nn::GroupNorm norm(torch::nn::GroupNormOptions({}, {}));",
+                             channels % 8 == 0 ? channels / 8 : 1, channels);
+    group.confidence = 0.6;
+    if (batch_ > 0 && batch_ < 16)
+      finding.recommendations = {std::move(group), std::move(momentum)};
+    else
+      finding.recommendations = {std::move(momentum), std::move(group)};
+    return finding;
+  }
+
+  double gap_;
+  double run_length_;
+  double min_steps_;
+  double most_;
+  Alarm alarm_;
+  std::vector<Norm> norms_;
+  std::optional<std::int64_t> first_step_;
+  std::int64_t length_ = 0;
+  double batch_ = 0;
+};
+
+}  // namespace
+
+Rule batchnorm_statistics() {
+  RuleInfo info;
+  info.id = kId;
+  info.title = "Running statistics do not fit";
+  info.meaning =
+      "Batch normalisation uses the batch's mean and variance in training and running averages in evaluation. If the "
+      "two "
+      "are far apart, a model that trains well evaluates badly.";
+  info.method =
+      "Kullback-Leibler divergence between normal distributions with the running and with the batch's mean and "
+      "variance, "
+      "mean over the channels, as the median of the last recorded steps. Judged only once a run is long enough for the "
+      "averages to settle.";
+  info.limits =
+      "Batches of a few samples scatter around good averages by up to a nat. Warm restarts and domains that alternate "
+      "from batch to batch widen the gap.";
+  info.options = {
+      {"gap", 2, "Divergence in nats.", "A mean two standard deviations off."},
+      {"run-length", 100, "Steps before anything is judged.", "The usual momentum of 0.1 forgets the start in 50."},
+      min_steps_option(10),
+      {"max-findings", 8, "Normalisations that get a finding of their own.", "What a person reads."},
+  };
+  info.references = {"Ioffe, Szegedy, Batch normalization, ICML 2015",
+                     "Wu, Johnson, Rethinking batch in BatchNorm, 2021"};
+  info.effects = {};
+  return make_rule<BatchnormStatistics>(std::move(info));
+}
+
+}  // namespace gradhealth::rules
