@@ -115,6 +115,8 @@ void write_explanation(std::ostream& out, const RuleInfo& rule, const TerminalOp
 void write_rule_list(std::ostream& out, const std::vector<Rule>& rules, const TerminalOptions& options = {});
 /// The same for programs, with everything a rule documents.
 void write_rules_json(std::ostream& out, const std::vector<Rule>& rules);
+/// All rules in full as Markdown: a table, then a section each. lib/rules/CATALOGUE.md is this.
+void write_rules_markdown(std::ostream& out, const std::vector<Rule>& rules);
 
 /// The text on one line, with control and direction-changing characters and invalid UTF-8 made visible:
 /// what comes from a file or a command line must not steer a terminal.
