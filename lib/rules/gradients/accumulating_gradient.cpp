@@ -129,7 +129,9 @@ Rule accumulating_gradient() {
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025", "Ben Braiek, Khomh, TheDeepChecker, 2023"};
   info.effects = {{"exploding-gradient"}, {"diverging-loss"},       {"nonfinite-loss"}, {"nonfinite-gradient"},
-                  {"nonfinite-weight"},   {"nonfinite-activation"}, {"dead-units"}};
+                  {"nonfinite-weight"},   {"nonfinite-activation"}, {"dead-units"},     {"growing-weight"},
+                  {"update-too-large"},   {"saturated-activation"}, {"zero-gradient"},  {"nonfinite-optimizer-state"},
+                  {"always-clipping"}};
   return make_rule<AccumulatingGradient>(std::move(info));
 }
 

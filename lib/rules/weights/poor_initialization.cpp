@@ -23,7 +23,8 @@ const double kHe = std::sqrt(2.0);
 constexpr double kStarved = 1e-3;  ///< First layer's relative gradient over the last one's.
 constexpr double kStarvedMedian = 0.1;
 constexpr double kStarvedSteps = 20;
-constexpr std::size_t kFirstSteps = 3;  ///< At which a weight is still what it was initialised to.
+constexpr std::int64_t kFewElements =
+    32;  ///< Up to there the deviation of random elements says little about their scale.
 
 class PoorInitialization final : public Judge {
  public:
@@ -43,7 +44,7 @@ class PoorInitialization final : public Judge {
     if (!weights) return;
     last_step_ = record.step;
     if (steps_ == 0) first_step_ = record.step;
-    if (steps_++ < kFirstSteps) measure(run, record);
+    if (steps_++ == 0) measure(run, record);
     const auto now = severity();
     alarm_.set(now ? static_cast<std::size_t>(*now) + 1 : 0);
   }
@@ -53,7 +54,7 @@ class PoorInitialization final : public Judge {
   Outcome outcome() const override {
     if (const auto now = severity()) return unhealthy({finding(*now)});
     if (continues_) return NotEvaluated{"the run goes on from a checkpoint: its first weights are not in this file"};
-    if (weights_.empty()) return NotEvaluated{"no weight with norm and shape was recorded at the first steps"};
+    if (weights_.empty()) return NotEvaluated{"no layer's weight with norm and shape was recorded at the first step"};
     if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
     return Healthy{};
   }
@@ -72,15 +73,15 @@ class PoorInitialization final : public Judge {
       saturating_ = saturating_ || op == "tanh" || op == "sigmoid";
     }
     const SignalProfile profile = signal_profile(record, layers_, scratch_);
-    if (profile.layers >= 2 && !signal_) signal_ = profile.growth;
+    if (profile.layers >= 2) signal_ = profile.growth;
     for (const Layer& layer : layers_.all()) {
       const Subject& subject = run.of(Axis::kParameter)[layer.parameter];
-      const std::string kind = layer.activation ? activations[*layer.activation].kind : "";
-      const double gain = init_gain(subject, kind, record.at(Quantity::kWeightNorm, layer.parameter));
-      const bool known = std::any_of(weights_.begin(), weights_.end(),
-                                     [&](const Weight& weight) { return weight.subject.name == subject.name; });
+      // What is no layer's, as learned positions, has no fan-in.
+      if (!layer.activation || subject.size <= kFewElements) continue;
+      const double gain =
+          init_gain(subject, activations[*layer.activation].kind, record.at(Quantity::kWeightNorm, layer.parameter));
       // A weight of zeros is a choice: the last layer of a residual branch, an adapter.
-      if (!known && gain > 0 && std::isfinite(gain)) weights_.push_back({subject, gain});
+      if (gain > 0 && std::isfinite(gain)) weights_.push_back({subject, gain});
     }
   }
 
@@ -197,11 +198,12 @@ Rule poor_initialization() {
   };
   info.references = {"He et al., Delving deep into rectifiers, ICCV 2015",
                      "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
-  info.effects = {{"exploding-activation"}, {"vanishing-activation"}, {"exploding-gradient"},
-                  {"vanishing-gradient"},   {"jacobian-growth"},      {"dead-units"},
-                  {"saturated-activation"}, {"diverging-loss"},       {"nonfinite-loss"},
-                  {"nonfinite-gradient"},   {"nonfinite-weight"},     {"nonfinite-activation"},
-                  {"zero-gradient"},        {"half-precision-range"}};
+  info.effects = {
+      {"exploding-activation"}, {"vanishing-activation"}, {"exploding-gradient"},        {"vanishing-gradient"},
+      {"jacobian-growth"},      {"dead-units"},           {"saturated-activation"},      {"diverging-loss"},
+      {"nonfinite-loss"},       {"nonfinite-gradient"},   {"nonfinite-weight"},          {"nonfinite-activation"},
+      {"zero-gradient"},        {"half-precision-range"}, {"nonfinite-optimizer-state"}, {"update-too-large"},
+      {"growing-weight"},       {"symmetric-weight"},     {"update-too-small"}};
   return make_rule<PoorInitialization>(std::move(info));
 }
 
