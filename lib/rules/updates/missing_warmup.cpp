@@ -41,8 +41,11 @@ class MissingWarmup final : public Judge {
     if (early && std::isfinite(loss)) observe_loss(loss, record.step);
     // Not finite is beyond what a warm-up mends: others tell that.
     if (!early && !back_ && std::isfinite(loss) && loss < start_) back_ = record.step;
-    const UpdateSizes sizes = update_sizes(run, record, layers_, scratch_);
     last_step_ = record.step;
+    // Without a rise nothing more is asked than that there were enough steps.
+    const bool settled = !early && later_.full() && risen_ < 2;
+    if (!adaptive_ || settled) return;
+    const UpdateSizes sizes = update_sizes(run, record, layers_, scratch_);
     if (sizes.layers == 0) return;
     if (!first_sizes_.full()) first_sizes_.push(sizes.median);
     if (!early) later_.push(sizes.median);

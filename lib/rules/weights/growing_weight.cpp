@@ -87,7 +87,7 @@ class GrowingWeight final : public Judge {
     for (const Layer& layer : layers_.all()) {
       Weight& weight = weights_[layer.parameter];
       // What is no layer's, as learned positions, starts from any scale.
-      if (!layer.activation && activations_ > 0) continue;
+      if (activations_ > 0 && (!layer.activation || !sums_products(activations[*layer.activation].kind))) continue;
       const std::string kind = layer.activation ? activations[*layer.activation].kind : "";
       const double gain = init_gain(weight.subject, kind, 1);
       weight.judged = true;

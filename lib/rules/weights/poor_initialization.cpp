@@ -37,7 +37,7 @@ class PoorInitialization final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
-    starvation_.observe(run, record);
+    if (steps_ == 0 || any_outside_) starvation_.observe(run, record);
     if (steps_ == 0 && run.info.first_step > 0) continues_ = true;
     if (continues_) return;
     const bool weights = !record.values(Quantity::kWeightNorm).empty();
@@ -77,12 +77,15 @@ class PoorInitialization final : public Judge {
     for (const Layer& layer : layers_.all()) {
       const Subject& subject = run.of(Axis::kParameter)[layer.parameter];
       // What is no layer's, as learned positions, has no fan-in.
-      if (!layer.activation || subject.size <= kFewElements) continue;
+      if (!layer.activation || subject.size <= kFewElements || !sums_products(activations[*layer.activation].kind))
+        continue;
       const double gain =
           init_gain(subject, activations[*layer.activation].kind, record.at(Quantity::kWeightNorm, layer.parameter));
       // A weight of zeros is a choice: the last layer of a residual branch, an adapter.
       if (gain > 0 && std::isfinite(gain)) weights_.push_back({subject, gain});
     }
+    any_outside_ =
+        std::any_of(weights_.begin(), weights_.end(), [&](const Weight& each) { return is_outside(each, harmful_); });
   }
 
   static bool is_outside(const Weight& weight, double factor) {
@@ -99,11 +102,7 @@ class PoorInitialization final : public Judge {
     });
   }
 
-  bool harmful() const {
-    const bool any =
-        std::any_of(weights_.begin(), weights_.end(), [&](const Weight& each) { return is_outside(each, harmful_); });
-    return any && (signal_follows() || starvation_.since().has_value());
-  }
+  bool harmful() const { return any_outside_ && (signal_follows() || starvation_.since().has_value()); }
 
   std::optional<Severity> severity() const {
     if (static_cast<double>(steps_) < min_steps_) return std::nullopt;
@@ -161,6 +160,7 @@ class PoorInitialization final : public Judge {
   std::vector<Weight> weights_;
   std::vector<double> scratch_;
   std::optional<double> signal_;  ///< ln of last over first signal at the start.
+  bool any_outside_ = false;      ///< By enough to do harm.
   bool saturating_ = false;
   bool continues_ = false;
   std::size_t steps_ = 0;
