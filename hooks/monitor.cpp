@@ -16,10 +16,12 @@
 #include <gradhealth/hooks.h>
 
 #include "hooks/capture/activation_recorder.h"
+#include "hooks/capture/loss_recorder.h"
 #include "hooks/capture/observer.h"
 #include "hooks/capture/parameter_recorder.h"
 #include "hooks/capture/step_capture.h"
 #include "hooks/capture/strangers.h"
+#include "hooks/capture/training_calls.h"
 #include "hooks/capture/watched_parameters.h"
 #include "hooks/messenger.h"
 #include "hooks/optimizer_info.h"
@@ -29,9 +31,12 @@
 #include "hooks/run_output.h"
 #include "hooks/statistics/reading.h"
 #include "hooks/steps/accumulation_hooks.h"
+#include "hooks/steps/carried_gradients.h"
 #include "hooks/steps/gradient_clipping.h"
+#include "hooks/steps/graph_watch.h"
 #include "hooks/steps/loss_watch.h"
 #include "hooks/steps/schedule.h"
+#include "hooks/steps/state_watch.h"
 #include "hooks/steps/step_doubts.h"
 #include "hooks/steps/step_in_flight.h"
 #include "hooks/steps/step_queue.h"
@@ -87,9 +92,10 @@ class Monitor::Impl {
     }
     parameters_.emplace(parameters);
     output_.emplace(options_.diagnosis, options_.rules.empty() ? catalogue() : options_.rules);
-    run_.info = hooks::describe_run(options_.name, optimizer);
+    run_.info = hooks::describe_run(options_, optimizer);
     parameter_recorder_.emplace(*parameters_, run_);
     vital_signs_.emplace(*parameters_);
+    state_watch_.emplace(buffers, optimizer);
     origin_.emplace(*parameters_, buffers, options_);
     prober_.emplace(*parameters_);
     if (!on_known_devices()) return;
@@ -99,8 +105,11 @@ class Monitor::Impl {
     path_ = output_->status()->path;
     if (path_ != file) messenger_.taken_path(file, path_);
     watch_ = std::make_shared<hooks::UpdateWatch>(*parameters_, [this](Moment moment) { on_moment(moment); });
-    accumulation_hooks_ =
-        std::make_unique<hooks::AccumulationHooks>([watch = std::weak_ptr<hooks::UpdateWatch>(watch_)] {
+    accumulation_hooks_ = std::make_unique<hooks::AccumulationHooks>(
+        [carried = carried_](std::size_t parameter, const at::Tensor& gradient) {
+          carried->before_accumulation(parameter, gradient);
+        },
+        [watch = std::weak_ptr<hooks::UpdateWatch>(watch_)] {
           if (const auto alive = watch.lock()) hooks::note_accumulation(alive);
         });
     begin_step(steps_);
@@ -151,12 +160,17 @@ class Monitor::Impl {
   }
 
   void tap(const std::string& name, const at::Tensor& tensor) noexcept {
-    guarded([&] {
-      if (!capture_ || hooks::replaying() || hooks::reading_of(tensor) == hooks::Reading::kNever) return;
-      const at::NoGradGuard no_grad;
-      const at::DisableRecordFunctionGuard no_record;
-      capture_->tap(name, tensor);
+    show([&] {
+      if (hooks::reading_of(tensor) != hooks::Reading::kNever) capture_->tap(name, tensor);
     });
+  }
+
+  void target(const at::Tensor& tensor) noexcept {
+    show([&] { capture_->give_target(tensor); });
+  }
+
+  void input(const at::Tensor& tensor) noexcept {
+    show([&] { capture_->give_input(tensor); });
   }
 
   void backward(const at::Tensor& loss, const ProbeOptions& on_demand) {
@@ -259,6 +273,17 @@ class Monitor::Impl {
     }
   }
 
+  /// Something that the trainer shows to the capture of the step in progress.
+  template <typename Body>
+  void show(Body&& body) noexcept {
+    guarded([&] {
+      if (!capture_ || hooks::replaying()) return;
+      const at::NoGradGuard no_grad;
+      const at::DisableRecordFunctionGuard no_record;
+      body();
+    });
+  }
+
   /// Nothing that goes wrong here may reach the training: whatever was recorded stays, the rest is not recorded.
   void disable(const std::string& error) noexcept {
     try {
@@ -307,6 +332,7 @@ class Monitor::Impl {
       forget_gradients();
       if (moment == Moment::kGradientsGrow) return;
       if (capture_) capture_->forget_gradients();
+      carried_->begin(parameters_->all().size());
       if (automatic() && moment == Moment::kLikelyPassedThrough) note_doubt(Doubt::kLikelyPassedThrough);
     });
   }
@@ -367,8 +393,10 @@ class Monitor::Impl {
     using Kind = hooks::OriginFinder::StepKind;
     origin_->begin_step(step, recorded ? Kind::kRecorded : Kind::kBetween);
     if (recorded || automatic()) {
+      carried_->begin(parameters_->all().size());
       accumulation_hooks_->attach(parameters_->all());
       watch_->begin_step(parameters_->table());
+      if (!automatic()) watch_->follow_order();
       hooks::watch_updates(watch_);
     } else {
       hooks::stop_watching_updates(watch_);
@@ -377,6 +405,7 @@ class Monitor::Impl {
     capture_ = std::make_shared<hooks::StepCapture>(parameters_->table(), parameters_->list(), first_module_);
     if (!exact(step)) capture_->sample({hooks::kSampledElements, static_cast<std::uint64_t>(step)});
     if (probe_is_due() && (step == options_.first_step || probes_used_)) capture_->keep_ends();
+    if (loss_recorder_.loss_is_named()) capture_->compare_named_only();
     hooks::observe(capture_);
   }
 
@@ -421,12 +450,16 @@ class Monitor::Impl {
     if (!recorded && !watched && named_.empty()) return begin_step(steps_ + 1);
 
     std::vector<hooks::ActivationCall> calls;
+    hooks::StepFacts facts;
+    std::optional<int> graphs_alive;
     std::vector<Event> events;
     if (capture) {
       ++captured_steps_;
       hooks::stop_observing(capture);
       if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
       calls = capture->finish();
+      facts = capture->take_facts();
+      graphs_alive = graph_watch_.observe(calls);
       first_module_ = capture->first_module();
       events = meet_strangers(*capture);
       capture_seconds_ = capture->own_seconds();
@@ -437,9 +470,17 @@ class Monitor::Impl {
     hooks::StepInFlight& step = add_step(seconds(start - created_), capture);
     if (watched && named_.empty()) step.purpose = hooks::StepInFlight::Purpose::kWatch;
     if (has_loss) set_loss(value, step.row);
+    if (graphs_alive) step.row.set(Quantity::kGraphsAlive, *graphs_alive);
+    if (const std::optional<double> share = capture ? carried_->share() : std::nullopt)
+      step.row.set(Quantity::kCarriedGradients, *share);
     if (late_loss) step.late_loss = hooks::late_values(loss, *step.readback);
     step.calls = std::move(calls);
+    step.facts = std::move(facts);
     step.row.events.insert(step.row.events.end(), events.begin(), events.end());
+    using Detail = hooks::StateWatch::Detail;
+    if (recorded) state_watch_->record(*parameters_, exact(steps_) ? Detail::kAll : Detail::kSmall, step.row);
+    for (const std::string& pattern : watch_->take_order_patterns())
+      step.row.events.push_back({steps_, "loop-order", "", "pattern=" + pattern});
     if (recorded) origin_->report(step.row, step.parameters, loss);
     if (recorded) prober_->record(step.row);
     own_seconds_ += origin_->traced_seconds();
@@ -520,7 +561,10 @@ class Monitor::Impl {
       step.purpose = hooks::StepInFlight::Purpose::kRecord;
     }
     hooks::complete(step.calls, readback);
-    activation_recorder_.record(std::move(step.calls), run_, step.row);
+    for (hooks::InputSums& input : step.facts.given_inputs) hooks::complete(input, readback);
+    const hooks::TrainingCalls training(step.calls);
+    loss_recorder_.record(step.facts, step.calls, training, step.row);
+    activation_recorder_.record(std::move(step.calls), training, step.facts.given_inputs, run_, step.row);
     if (step.has_parameters) parameter_recorder_->record(step.parameters, readback, step.row);
     if (step.has_parameters) prober_->remember_weights(step.row);
     if (hooks::has_nonfinite(step.row)) schedule_.suspect(steps_);
@@ -535,7 +579,8 @@ class Monitor::Impl {
       // A trainer that ends between step() and its update leaves weights that did not change: that says nothing.
       const std::vector<double>& ratios = row.values(Quantity::kUpdateRatio);
       if (step.run_ended_before_update && std::all_of(ratios.begin(), ratios.end(), [](double r) { return !(r > 0); }))
-        row.assign(Quantity::kUpdateRatio, static_cast<const float*>(nullptr), 0);
+        for (const Quantity effect : {Quantity::kUpdateRatio, Quantity::kUnchangedFraction})
+          row.assign(effect, static_cast<const float*>(nullptr), 0);
     }
     output_->take(run_, row, messenger_);
     if (schedule_.observe_bytes(output_->bytes())) note_schedule(row.step, "the file approaches its size limit");
@@ -563,13 +608,17 @@ class Monitor::Impl {
   hooks::GradientClipping clipping_;
   std::shared_ptr<hooks::UpdateWatch> watch_;  ///< Of every step in automatic mode, else of those that are recorded.
   std::unique_ptr<hooks::AccumulationHooks> accumulation_hooks_;
+  std::shared_ptr<hooks::CarriedGradients> carried_ = std::make_shared<hooks::CarriedGradients>();
   hooks::StepDoubts doubts_;
   std::optional<hooks::WatchedParameters> parameters_;
   hooks::StrangerWatch stranger_watch_;
   std::optional<hooks::ParameterRecorder> parameter_recorder_;
   std::optional<hooks::VitalSigns> vital_signs_;
+  std::optional<hooks::StateWatch> state_watch_;
+  hooks::GraphWatch graph_watch_;
   std::optional<hooks::Prober> prober_;
   hooks::ActivationRecorder activation_recorder_;
+  hooks::LossRecorder loss_recorder_;
   hooks::LossWatch loss_watch_;
   std::optional<hooks::OriginFinder> origin_;
   std::string first_module_;
@@ -624,6 +673,8 @@ void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
 double Monitor::clip_grad_norm(double max_norm) noexcept { return impl_->clip_grad_norm(max_norm); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }
+void Monitor::target(const at::Tensor& tensor) noexcept { impl_->target(tensor); }
+void Monitor::input(const at::Tensor& tensor) noexcept { impl_->input(tensor); }
 void Monitor::backward(const at::Tensor& loss, const ProbeOptions& on_demand) { impl_->backward(loss, on_demand); }
 void Monitor::probe(const at::Tensor& output, const ProbeOptions& on_demand) noexcept {
   impl_->probe({hooks::ProbeTarget::Kind::kOutput, output}, on_demand);

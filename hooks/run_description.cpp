@@ -25,6 +25,16 @@ std::string command_line() {
   return line;
 }
 
+std::string loss_kind(LossKind kind) {
+  switch (kind) {
+    case LossKind::kMinimized: return "minimized";
+    case LossKind::kAdversarial: return "adversarial";
+    case LossKind::kReinforcement: return "reinforcement";
+    case LossKind::kDensity: return "density";
+    default: return {};
+  }
+}
+
 }  // namespace
 
 NamedTensors parameters_of(const torch::nn::Module& module) {
@@ -45,9 +55,10 @@ std::filesystem::path run_file_path(const std::filesystem::path& path, const std
   return path / ((name.empty() ? "run" : name) + ".h5");
 }
 
-RunInfo describe_run(const std::string& name, torch::optim::Optimizer* optimizer) {
+RunInfo describe_run(const MonitorOptions& options, torch::optim::Optimizer* optimizer) {
   RunInfo info;
-  info.name = name;
+  info.name = options.name;
+  info.loss_kind = loss_kind(options.loss_kind);
   info.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   info.command_line = command_line();
   info.libraries = fmt::format("LibTorch {}", TORCH_VERSION);

@@ -16,7 +16,7 @@ NamedTensors buffers_of(const torch::nn::Module& module);
 std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name);
 
 /// What is known before the first step. @param optimizer may be null.
-RunInfo describe_run(const std::string& name, torch::optim::Optimizer* optimizer);
+RunInfo describe_run(const MonitorOptions& options, torch::optim::Optimizer* optimizer);
 
 /// What one row of the run takes in its file.
 std::size_t row_bytes(const Run& run);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include <fmt/format.h>
 
@@ -11,41 +10,6 @@ namespace {
 
 constexpr std::int32_t kWindowSteps = 20;
 constexpr std::int64_t kWindowSamples = 1000;
-
-/// Forward passes that nothing was differentiated through are evaluation, unless there is no other pass.
-std::vector<bool> belongs_to_training(const std::vector<ActivationCall>& calls) {
-  std::set<int> differentiated;
-  for (const ActivationCall& call : calls)
-    if (call.gradient_seen && !call.superseded) differentiated.insert(call.pass);
-  std::vector<bool> belongs(calls.size());
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    const ActivationCall& call = calls[i];
-    const bool in_training = differentiated.empty() ||
-                             (differentiated.count(call.pass) > 0 && (call.gradient_seen || !call.gradient_expected));
-    belongs[i] = in_training && !call.superseded;
-  }
-  return belongs;
-}
-
-/// "conv1", "conv1:relu", "conv1#1" for the second call in a pass.
-std::vector<std::string> names_of(const std::vector<ActivationCall>& calls, const std::vector<bool>& wanted) {
-  std::vector<std::string> names(calls.size());
-  std::map<std::pair<int, std::string>, int> seen;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (!wanted[i]) continue;
-    const ActivationCall& call = calls[i];
-    std::string name = call.base;
-    if (call.parent >= 0) {
-      const auto parent = static_cast<std::size_t>(call.parent);
-      const std::string& behind = names[parent].empty() ? calls[parent].base : names[parent];
-      // An activation of an activation is named after the layer: "fc:relu", then "fc:dropout", not "fc:relu:dropout".
-      name = behind.substr(0, behind.find(':')) + ":" + call.base;
-    }
-    const int repetition = seen[{call.pass, name}]++;
-    names[i] = repetition == 0 ? name : fmt::format("{}#{}", name, repetition);
-  }
-  return names;
-}
 
 void set_statistics(const ActivationCall& call, std::size_t subject, StepRecord& row) {
   const ElementSums& sums = call.values.elements;
@@ -63,6 +27,16 @@ void set_statistics(const ActivationCall& call, std::size_t subject, StepRecord&
     row.set(Quantity::kActivationGradientNorm, subject, call.gradient.norm());
     row.set(Quantity::kActivationGradientNonfinite, subject, static_cast<double>(call.gradient.nonfinite));
   }
+}
+
+void set_detail(const OperatorDetail& detail, std::size_t subject, StepRecord& row) {
+  if (detail.saturable > 0)
+    row.set(Quantity::kActivationSaturatedFraction, subject, static_cast<double>(detail.saturated) / detail.saturable);
+  if (detail.distributions > 0)
+    row.set(Quantity::kActivationLogitStd, subject,
+            std::sqrt(detail.logit_variances / static_cast<double>(detail.distributions)));
+  if (detail.gaps > 0)
+    row.set(Quantity::kRunningStatisticsGap, subject, detail.statistics_gap / static_cast<double>(detail.gaps));
 }
 
 void set_probe(const ActivationCall& call, std::size_t subject, StepRecord& row) {
@@ -130,16 +104,16 @@ std::size_t ActivationRecorder::subject(const std::string& name, const Activatio
   return entry->second;
 }
 
-void ActivationRecorder::record(std::vector<ActivationCall> calls, Run& run, StepRecord& row) {
-  const std::vector<bool> wanted = belongs_to_training(calls);
-  const std::vector<std::string> names = names_of(calls, wanted);
+void ActivationRecorder::record(std::vector<ActivationCall> calls, const TrainingCalls& training,
+                                const std::vector<InputSums>& given_inputs, Run& run, StepRecord& row) {
   std::map<std::string, std::size_t> first_of_name;  // Micro-batches repeat the names of the first one.
   std::vector<std::size_t> order;
   std::vector<const InputSums*> inputs;
+  for (const InputSums& given : given_inputs) inputs.push_back(&given);
   for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (!wanted[i]) continue;
-    if (calls[i].input) inputs.push_back(&*calls[i].input);
-    const auto [entry, first] = first_of_name.try_emplace(names[i], i);
+    if (!training.has(i)) continue;
+    if (calls[i].input && given_inputs.empty()) inputs.push_back(&*calls[i].input);
+    const auto [entry, first] = first_of_name.try_emplace(training.name(i), i);
     if (first) {
       order.push_back(i);
       continue;
@@ -154,12 +128,14 @@ void ActivationRecorder::record(std::vector<ActivationCall> calls, Run& run, Ste
     if (!merged.probe) merged.probe = calls[i].probe;
     merged.gradient_seen |= calls[i].gradient_seen;
     merged.gradient += calls[i].gradient;
+    merged.detail += calls[i].detail;
   }
   std::vector<std::size_t> subjects;
   for (const std::size_t i : order) {
-    const std::size_t index = subject(names[i], calls[i], run);
+    const std::size_t index = subject(training.name(i), calls[i], run);
     subjects.push_back(index);
     set_statistics(calls[i], index, row);
+    set_detail(calls[i].detail, index, row);
     set_probe(calls[i], index, row);
     activity_[index].observe(calls[i].values.active, calls[i].values.samples);
     if (const std::optional<double> dead = activity_[index].dead_fraction())

@@ -8,7 +8,8 @@
 
 #include <gradhealth/run.h>
 
-#include "hooks/capture/step_capture.h"
+#include "hooks/capture/activation_call.h"
+#include "hooks/capture/training_calls.h"
 
 namespace gradhealth::hooks {
 
@@ -31,7 +32,9 @@ class UnitActivity {
 /// Turns the calls of a step into rows of the run: names them, merges the micro-batches, derives gains.
 class ActivationRecorder {
  public:
-  void record(std::vector<ActivationCall> calls, Run& run, StepRecord& row);
+  /// @param given_inputs what the trainer says the input is, instead of what the first layer has shown; may be empty.
+  void record(std::vector<ActivationCall> calls, const TrainingCalls& training,
+              const std::vector<InputSums>& given_inputs, Run& run, StepRecord& row);
 
  private:
   std::size_t subject(const std::string& name, const ActivationCall& call, Run& run);

@@ -52,6 +52,7 @@ ThreadState& thread_state() {
 /// Made only for operators that were claimed: most are not.
 struct OperatorContext : at::ObserverContext {
   std::vector<std::pair<std::shared_ptr<StepCapture>, StepCapture::Claim>> claims;
+  std::vector<std::shared_ptr<StepCapture>> evaluations;
 };
 
 /// "aten::relu_" → "relu". A view of `name`.
@@ -61,13 +62,16 @@ std::string_view operator_name(std::string_view name) {
   return name;
 }
 
+/// An operator's own arguments or results. Called by a script's interpreter, it shows that one's whole stack, of which
+/// they are the last. @param count how many the operator has.
+c10::ArrayRef<c10::IValue> own(c10::ArrayRef<c10::IValue> values, std::size_t count) {
+  return count > 0 && values.size() > count ? values.slice(values.size() - count) : values;
+}
+
 /// The tensors among an operator's arguments or results, also those in lists. Points into `values`.
-/// @param count how many the operator has. Called by a script's interpreter, it shows that one's whole stack, of which
-/// its own are the last.
 TensorPointers tensors_in(c10::ArrayRef<c10::IValue> values, std::size_t count) {
-  if (count > 0 && values.size() > count) values = values.slice(values.size() - count);
   TensorPointers tensors;
-  for (const c10::IValue& value : values) {
+  for (const c10::IValue& value : own(values, count)) {
     if (value.isTensor()) {
       tensors.push_back(&value.toTensor());
     } else if (value.isList()) {
@@ -106,12 +110,41 @@ bool in_forward(const ThreadState& thread) {
   return thread.backward.empty() || thread.backward.back();
 }
 
+/// Whether operators that run now may belong to a pass that nobody differentiates.
+bool in_evaluation(const ThreadState& thread) {
+  return thread.claimed == 0 && thread.backward.empty() && !at::GradMode::is_enabled() && !replaying();
+}
+
+std::unique_ptr<at::ObserverContext> start_evaluation(ThreadState& thread, const at::RecordFunction& function) {
+  std::unique_ptr<OperatorContext> context;
+  for (const std::weak_ptr<StepCapture>& weak : thread.captures) {
+    const std::shared_ptr<StepCapture> capture = weak.lock();
+    if (!capture || !capture->evaluation().looking()) continue;
+    const auto begun = std::chrono::steady_clock::now();
+    without_throwing(*capture, [&] {
+      const Quiet quiet;
+      const auto inputs = function.inputs();
+      const c10::ArrayRef<c10::IValue> arguments =
+          own(c10::ArrayRef<c10::IValue>(inputs.data(), inputs.size()), function.num_inputs());
+      if (!capture->evaluation().begin(operator_name(function.name()), arguments,
+                                       tensors_in(arguments, arguments.size())))
+        return;
+      if (!context) context = std::make_unique<OperatorContext>();
+      context->evaluations.push_back(capture);
+    });
+    capture->add_time((std::chrono::steady_clock::now() - begun).count());
+  }
+  if (context) ++thread.claimed;
+  return context;
+}
+
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   ThreadState& thread = thread_state();
   if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
     thread.backward.push_back(std::string_view(function.name()).find("CppNode<") != std::string_view::npos);
     return nullptr;
   }
+  if (in_evaluation(thread)) return start_evaluation(thread, function);
   if (!in_forward(thread)) return nullptr;
   if (replaying()) return nullptr;  // The same step a second time.
   const auto inputs = function.inputs();
@@ -125,10 +158,13 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     if (!capture) continue;
     capture->add_time(kNanosecondsPerOperator);
     without_throwing(*capture, [&] {
+      if (capture->evaluation().seen()) capture->evaluation().interrupt(tensors);
       std::optional<StepCapture::Claim> claim = capture->begin(op, tensors);
       if (!claim) return;
       if (const auto name = function.operator_name(); claim->input && capture->keeps_ends() && name.has_value())
         capture->keep_first(op, *name, function.inputs());
+      const Quiet quiet;
+      capture->look(op, own(c10::ArrayRef<c10::IValue>(inputs.data(), inputs.size()), function.num_inputs()), *claim);
       if (!context) context = std::make_unique<OperatorContext>();
       context->claims.emplace_back(capture, std::move(*claim));
     });
@@ -144,6 +180,9 @@ void end(const at::RecordFunction& function, at::ObserverContext* base) {
     return;
   }
   if (!base) return;
+  for (const std::shared_ptr<StepCapture>& capture : static_cast<OperatorContext*>(base)->evaluations)
+    without_throwing(*capture,
+                     [&] { capture->evaluation().end(tensors_in(function.outputs(), function.num_outputs())); });
   for (auto& [capture, claim] : static_cast<OperatorContext*>(base)->claims) {
     const auto begun = std::chrono::steady_clock::now();
     without_throwing(*capture, [&, &who = capture, &what = claim] {

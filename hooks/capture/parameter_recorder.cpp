@@ -9,14 +9,12 @@
 #include <fmt/format.h>
 
 #include "hooks/statistics/reading.h"
+#include "hooks/statistics/row_spread.h"
 #include "hooks/statistics/tensor_sums.h"
 
 namespace gradhealth::hooks {
 namespace {
 
-constexpr std::int64_t kRuns = 32;
-constexpr std::int64_t kRunLength = 32;
-constexpr std::int64_t kSampled = kRuns * kRunLength;
 constexpr std::int64_t kVitalSignElements = 1024;
 
 std::string kind_of(const WatchedParameter& parameter) {
@@ -25,24 +23,6 @@ std::string kind_of(const WatchedParameter& parameter) {
   return name.find("bias") != std::string_view::npos ? "bias" : "scale";
 }
 
-/// Compares a sample with the same elements as they were.
-class Change {
- public:
-  void add(double now, double then) {
-    const double difference = now - then;
-    // Two NaN are the same value that did not change, and no number.
-    same_ &= now == then || (std::isnan(now) && std::isnan(then));
-    change_ += difference * difference;
-    before_ += then * then;
-  }
-  double ratio() const { return same_ ? 0.0 : std::sqrt(change_ / before_); }
-
- private:
-  double change_ = 0;
-  double before_ = 0;
-  bool same_ = true;
-};
-
 void set_update_ratio(double ratio, std::size_t parameter, StepRecord& row) {
   // Infinite for a parameter that was all zero, NaN for one that holds NaN: no ratio either way.
   if (std::isfinite(ratio)) row.set(Quantity::kUpdateRatio, parameter, ratio);
@@ -50,52 +30,7 @@ void set_update_ratio(double ratio, std::size_t parameter, StepRecord& row) {
 
 bool differ(const ElementSums& a, const ElementSums& b) { return a.sum != b.sum || a.sum_squares != b.sum_squares; }
 
-/// Calls `visit(value, index)` for the sampled elements.
-template <typename T, typename Visit>
-void visit_sample(const T* data, std::int64_t count, Visit&& visit) {
-  std::size_t index = 0;
-  if (count <= kSampled) {
-    for (std::int64_t i = 0; i < count; ++i) visit(static_cast<double>(data[i]), index++);
-    return;
-  }
-  for (std::int64_t run = 0; run < kRuns; ++run) {
-    const T* begin = data + (count - kRunLength) * run / (kRuns - 1);
-    for (std::int64_t i = 0; i < kRunLength; ++i) visit(static_cast<double>(begin[i]), index++);
-  }
-}
-
-template <typename Visit>
-void visit_sample(const at::Tensor& tensor, Visit&& visit) {
-  if (!readable(tensor) || tensor.layout() != at::kStrided || !tensor.is_non_overlapping_and_dense()) return;
-  switch (tensor.scalar_type()) {
-    case at::kFloat: return visit_sample(tensor.data_ptr<float>(), tensor.numel(), visit);
-    case at::kDouble: return visit_sample(tensor.data_ptr<double>(), tensor.numel(), visit);
-    case at::kHalf: return visit_sample(tensor.data_ptr<at::Half>(), tensor.numel(), visit);
-    case at::kBFloat16: return visit_sample(tensor.data_ptr<at::BFloat16>(), tensor.numel(), visit);
-    default: return;
-  }
-}
-
 }  // namespace
-
-void ElementSample::take(const at::Tensor& parameter) {
-  values_.clear();
-  visit_sample(parameter, [this](double value, std::size_t) { values_.push_back(value); });
-}
-
-double ElementSample::change_ratio(const at::Tensor& parameter) const {
-  Change change;
-  visit_sample(parameter, [&](double value, std::size_t i) {
-    if (i < values_.size()) change.add(value, values_[i]);
-  });
-  return change.ratio();
-}
-
-double ElementSample::change_ratio(const std::vector<double>& now) const {
-  Change change;
-  for (std::size_t i = 0; i < std::min(now.size(), values_.size()); ++i) change.add(now[i], values_[i]);
-  return change.ratio();
-}
 
 ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
   announce(run);
@@ -131,12 +66,16 @@ void ParameterRecorder::read_gradients(ParameterReadings& readings, Readback& re
 }
 
 void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readback& readback) {
+  readings.descent = {};
   readings.all.resize(parameters_.all().size());
   for (ParameterReadings::One& one : readings.all) {
-    ElementSample sample = std::move(one.sample);  // Keeps its memory.
+    ElementSample sample = std::move(one.sample);  // Keeps their memory.
+    ElementSample gradient_sample = std::move(one.gradient_sample);
     sample.clear();
+    gradient_sample.clear();
     one = {};
     one.sample = std::move(sample);
+    one.gradient_sample = std::move(gradient_sample);
   }
   read_gradients(readings, readback);
   // A weight becomes NaN through a gradient, or shows in one.
@@ -153,7 +92,9 @@ void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readb
     if (reading != Reading::kNow) continue;
     one.weight = whole ? tensor_sums(weight) : sampled_sums(weight, kSampledElements);
     one.sample.take(weight);
-    if ((whole || silent_[i]) && weight.numel() > kSampled) one.checksum = checksum(weight);
+    if (const at::Tensor& gradient = weight.grad(); same_places(weight, gradient)) one.gradient_sample.take(gradient);
+    if (whole) one.row_spread = row_spread(weight);
+    if ((whole || silent_[i]) && weight.numel() > kSampleElements) one.checksum = checksum(weight);
   }
 }
 
@@ -181,8 +122,21 @@ void ParameterRecorder::record(ParameterReadings& readings, const Readback& read
     const double share = read > 0 ? static_cast<double>(parameters_.all()[i].tensor.numel()) / read : 1;
     row.set(Quantity::kWeightNorm, i, one.weight->norm() * std::sqrt(share));
     row.set(Quantity::kWeightNonfinite, i, static_cast<double>(one.weight->nonfinite));
+    if (one.row_spread) row.set(Quantity::kRowSpread, i, *one.row_spread);
   }
   if (any_gradient) row.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
+  record_alignment(readings, row);
+}
+
+void ParameterRecorder::record_alignment(const ParameterReadings& readings, StepRecord& row) {
+  previous_gradients_.resize(readings.all.size());
+  Alignment alignment;
+  for (std::size_t i = 0; i < readings.all.size(); ++i) {
+    const ElementSample& gradient = readings.all[i].gradient_sample;
+    alignment.add(gradient.values(), previous_gradients_[i].values());
+    previous_gradients_[i] = gradient;
+  }
+  if (const std::optional<double> cosine = alignment.cosine()) row.set(Quantity::kGradientAlignment, *cosine);
 }
 
 void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readback) {
@@ -192,25 +146,33 @@ void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readb
     const Reading reading = reading_of(weight);
     if (one.before && reading == Reading::kLater) {
       one.after = {{}, late_sample(weight, readback)};
-      if (weight.numel() > kSampled) one.after->sums = late_sums(weight, Detail::kSums, readback);
+      if (weight.numel() > kSampleElements) one.after->sums = late_sums(weight, Detail::kSums, readback);
     }
     if (one.before || reading != Reading::kNow || !one.sample.taken()) continue;
-    one.update_ratio = one.sample.change_ratio(weight);
+    now_.take(weight);
+    one.update_ratio = one.sample.change_ratio(now_);
+    one.unchanged = unchanged_fraction(one.sample, now_, one.gradient_sample);
+    if (one.gradient_sample.values().size() == now_.values().size())
+      for (std::size_t k = 0; k < now_.values().size(); ++k)
+        readings.descent.add(now_.values()[k] - one.sample.values()[k], -one.gradient_sample.values()[k]);
     silent_[i] = *one.update_ratio == 0;
     // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
-    if (silent_[i] && weight.numel() > kSampled && (!one.checksum || checksum(weight) != one.checksum))
+    if (silent_[i] && weight.numel() > kSampleElements && (!one.checksum || checksum(weight) != one.checksum))
       one.update_ratio.reset();
   }
 }
 
 void ParameterRecorder::record_update(const ParameterReadings& readings, const Readback& readback,
                                       StepRecord& row) const {
+  if (const std::optional<double> cosine = readings.descent.cosine()) row.set(Quantity::kUpdateGradientCosine, *cosine);
   for (std::size_t i = 0; i < readings.all.size(); ++i) {
     const ParameterReadings::One& one = readings.all[i];
     if (one.update_ratio) set_update_ratio(*one.update_ratio, i, row);
+    if (one.unchanged) row.set(Quantity::kUnchangedFraction, i, *one.unchanged);
     if (!one.after || !one.sample.taken()) continue;
-    const std::vector<double> now = readback.values(one.after->sample);
-    if (now.empty()) continue;
+    ElementSample now;
+    now.take(readback.values(one.after->sample));
+    if (!now.taken()) continue;
     const double ratio = one.sample.change_ratio(now);
     if (ratio == 0 && one.after->sums.slot.filled() && differ(sums_of(one.after->sums, readback), *one.weight))
       continue;
@@ -221,7 +183,7 @@ void ParameterRecorder::record_update(const ParameterReadings& readings, const R
 ReadbackSlot ParameterRecorder::late_sample(const at::Tensor& weight, Readback& readback) {
   if (weight.numel() == 0 || !weight.is_non_overlapping_and_dense()) return {};
   const at::Tensor line = weight.detach().as_strided({weight.numel()}, {1});
-  return late_values(weight.numel() > kSampled ? line.index_select(0, places(weight)) : line, readback);
+  return late_values(weight.numel() > kSampleElements ? line.index_select(0, places(weight)) : line, readback);
 }
 
 const at::Tensor& ParameterRecorder::places(const at::Tensor& weight) {
@@ -230,8 +192,9 @@ const at::Tensor& ParameterRecorder::places(const at::Tensor& weight) {
   at::Tensor& places = places_[{weight.numel(), stream.device_type(), stream.device_index(), stream.id()}];
   if (places.defined()) return places;
   const auto options = at::TensorOptions().dtype(at::kLong).device(weight.device());
-  const at::Tensor begins = at::floor_divide(at::arange(kRuns, options) * (weight.numel() - kRunLength), kRuns - 1);
-  places = (begins.unsqueeze(1) + at::arange(kRunLength, options)).reshape({-1});
+  const at::Tensor begins =
+      at::floor_divide(at::arange(kSampleRuns, options) * (weight.numel() - kSampleRunLength), kSampleRuns - 1);
+  places = (begins.unsqueeze(1) + at::arange(kSampleRunLength, options)).reshape({-1});
   return places;
 }
 

@@ -10,28 +10,11 @@
 
 #include <gradhealth/run.h>
 
+#include "hooks/capture/element_sample.h"
 #include "hooks/capture/watched_parameters.h"
 #include "hooks/statistics/device_sums.h"
 
 namespace gradhealth::hooks {
-
-/// Elements of one parameter at fixed places: all of a small one, 32 evenly spaced runs of 32 elements of a larger one.
-/// The norm of an update estimated from 1,024 elements has a relative standard error of about 3 % where the elements'
-/// changes are of similar size, more where few elements change much.
-class ElementSample {
- public:
-  /// Copies the elements as they are now.
-  void take(const at::Tensor& parameter);
-  void take(const std::vector<double>& values) { values_ = values; }
-  void clear() { values_.clear(); }
-  bool taken() const { return !values_.empty(); }
-  /// ‖θ_now − θ_then‖ / ‖θ_then‖ over the sampled elements; 0 exactly if none has changed.
-  double change_ratio(const at::Tensor& parameter) const;
-  double change_ratio(const std::vector<double>& now) const;
-
- private:
-  std::vector<double> values_;
-};
 
 /// What one step has shown of the parameters. The numbers of those on a device are on their way.
 struct ParameterReadings {
@@ -46,11 +29,16 @@ struct ParameterReadings {
     std::optional<ElementSums> weight;
     std::optional<std::uint64_t> checksum;  ///< Of the weight, where its sample may miss a change.
     ElementSample sample;
+    ElementSample
+        gradient_sample;  ///< At the same places; empty where it is on a device, sparse or laid out otherwise.
+    std::optional<double> row_spread;  ///< Of a weight that was read whole.
+    std::optional<double> unchanged;
     std::optional<double> update_ratio;
     std::optional<Late> before;
     std::optional<Late> after;
   };
   std::vector<One> all;
+  Alignment descent;  ///< Of the update with the negative gradient.
 };
 
 /// Reads the parameters and their gradients into the rows of a run.
@@ -85,13 +73,16 @@ class ParameterRecorder {
 
  private:
   void note_frozen(std::size_t index, StepRecord& row);
+  void record_alignment(const ParameterReadings& readings, StepRecord& row);
   void read_gradients(ParameterReadings& readings, Readback& readback) const;
   ReadbackSlot late_sample(const at::Tensor& weight, Readback& readback);
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;
-  std::vector<bool> frozen_;  ///< By parameter, at the last recorded step.
-  std::vector<bool> silent_;  ///< By parameter: the sample of its latest update showed no change.
+  std::vector<ElementSample> previous_gradients_;  ///< By parameter, of the recorded step before.
+  ElementSample now_;                              ///< Of the weight in question.
+  std::vector<bool> frozen_;                       ///< By parameter, at the last recorded step.
+  std::vector<bool> silent_;                       ///< By parameter: the sample of its latest update showed no change.
   /// Indices of the sampled elements, on the device, by number of elements and stream.
   std::map<std::tuple<std::int64_t, c10::DeviceType, c10::DeviceIndex, c10::StreamId>, at::Tensor> places_;
   std::size_t next_sampled_ = 0;

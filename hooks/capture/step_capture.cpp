@@ -1,7 +1,6 @@
 #include "hooks/capture/step_capture.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -12,28 +11,12 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "hooks/capture/gradient_hook.h"
+#include "hooks/capture/operator_kinds.h"
 #include "hooks/statistics/reading.h"
 
 namespace gradhealth::hooks {
 namespace {
-
-/// Parameterless operators whose outputs are activations. Others (pooling, views, dropout, sums, and pow, which is part
-/// of most hand-written losses) are followed only.
-constexpr std::array<std::string_view, 32> kActivationOperators{
-    "celu",  "clamp",      "clamp_max",   "clamp_min",   "elu",      "exp",        "expm1", "gelu",
-    "glu",   "hardshrink", "hardsigmoid", "hardswish",   "hardtanh", "leaky_relu", "log",   "log10",
-    "log1p", "log2",       "log_sigmoid", "log_softmax", "mish",     "relu",       "relu6", "rsqrt",
-    "selu",  "sigmoid",    "silu",        "softmax",     "softplus", "sqrt",       "tanh",  "threshold"};
-
-bool is_activation(std::string_view op) {
-  return std::binary_search(kActivationOperators.begin(), kActivationOperators.end(), op);
-}
-
-bool counts_channels(std::string_view op) {
-  for (std::string_view prefix : {"conv", "_conv", "batch_norm", "instance_norm", "group_norm"})
-    if (op.substr(0, prefix.size()) == prefix) return true;
-  return false;
-}
 
 /// Rollouts whose author forgot NoGradGuard run thousands of forward passes in one step: beyond this, they leave no
 /// trace.
@@ -41,72 +24,24 @@ constexpr std::size_t kMostCalls = 20'000;
 
 constexpr std::size_t kMostFollowed = 16 * kMostCalls;
 constexpr std::size_t kMostStrangers = 64;
-
-/// What an operator returns beside the activation; empty for what is none.
-std::string_view further_output(std::string_view op, std::size_t index) {
-  if (op == "lstm") return index == 1 ? "h_n" : "c_n";
-  if (op == "gru" || op == "rnn_tanh" || op == "rnn_relu") return "h_n";
-  if (op == "lstm_cell") return "c";
-  return {};
-}
-
-/// Operators that a penalty combines a parameter with a constant by, such as w - w0.
-bool is_elementwise(std::string_view op) {
-  return op == "add" || op == "sub" || op == "rsub" || op == "mul" || op == "div";
-}
-
-/// Products that a bias is added to by an operator of its own: linear layers with inputs of three dimensions.
-bool lacks_bias(std::string_view op) { return op == "matmul" || op == "mm" || op == "bmm" || op == "linear"; }
+constexpr std::size_t kMostComparisons = 256;
+/// Differences that are read although they may turn out to be no loss.
+constexpr std::size_t kFewComparisons = 8;
 
 /// Something that gathers a gradient, or a view of it.
 bool is_leaf(const at::Tensor& tensor) {
   return tensor.requires_grad() && (tensor.is_leaf() || (tensor.is_view() && tensor._base().is_leaf()));
 }
 
-/// Feeds the gradient at one recorded call to its capture. Holds no tensor; the graph owns the hook.
-class GradientHook : public torch::autograd::FunctionPreHook {
- public:
-  GradientHook(std::weak_ptr<StepCapture> capture, int call, std::uint32_t output)
-      : capture_(std::move(capture)), call_(call), output_(output) {}
-
-  torch::autograd::variable_list operator()(const torch::autograd::variable_list& gradients) override {
-    if (const std::shared_ptr<StepCapture> capture = capture_.lock()) {
-      try {
-        const auto start = std::chrono::steady_clock::now();
-        if (output_ < gradients.size()) capture->add_gradient(call_, gradients[output_]);
-        capture->add_time((std::chrono::steady_clock::now() - start).count());
-      } catch (const std::exception& error) {  // One that leaves would come out of the trainer's backward().
-        capture->fail(error.what());
-      } catch (...) {
-        capture->fail("an unknown exception while reading a gradient");
-      }
-    }
-    return gradients;
-  }
-
- private:
-  std::weak_ptr<StepCapture> capture_;
-  int call_;
-  std::uint32_t output_;
-};
-
 }  // namespace
-
-void complete(std::vector<ActivationCall>& calls, const Readback& readback) {
-  for (ActivationCall& call : calls) {
-    complete(call.values, readback);
-    if (call.input) complete(*call.input, readback);
-    for (const LateSums& late : call.late_gradients) call.gradient += sums_of(late, readback);
-    call.late_gradients.clear();
-  }
-}
 
 StepCapture::StepCapture(std::shared_ptr<const StorageTable> table, std::shared_ptr<const ParameterList> parameters,
                          std::string first_module)
     : table_(std::move(table)),
       parameters_(std::move(parameters)),
       first_module_(std::move(first_module)),
-      used_(parameters_->size()) {}
+      used_(parameters_->size()),
+      evaluation_(table_, parameters_, first_module_) {}
 
 int StepCapture::parameter_of(const at::Tensor& tensor) const {
   if (!tensor.has_storage()) return -1;
@@ -116,25 +51,34 @@ int StepCapture::parameter_of(const at::Tensor& tensor) const {
   return found != derived_.end() && !found->second.first.expired() ? found->second.second : -1;
 }
 
-int StepCapture::call_behind(const at::Tensor& tensor) const {
-  const auto found = followed_.find(tensor.unsafeGetTensorImpl());
-  return found != followed_.end() && !found->second.first.expired() ? found->second.second : -1;
+StepCapture::Trail StepCapture::trail_of(const at::Tensor& tensor) const {
+  const Trail* trail = followed_.find(tensor);
+  return trail ? *trail : Trail{};
+}
+
+TensorOrigin StepCapture::origin_of(const at::Tensor& tensor) const {
+  const Trail trail = trail_of(tensor);
+  TensorOrigin origin{trail.call, trail.is_output, {}, -1};
+  if (trail.call < 0 || !trail.is_output) return origin;
+  const auto call = [this](int index) -> const ActivationCall& { return calls_[static_cast<std::size_t>(index)]; };
+  int producer = trail.call;
+  while (call(producer).op.rfind("clamp", 0) == 0 && call(producer).of_output) producer = call(producer).parent;
+  if (!is_activation(call(producer).op)) producer = trail.call;
+  if (!is_activation(call(producer).op)) return origin;
+  origin.producer = producer;
+  origin.produced_by = call(producer).op;
+  return origin;
 }
 
 int StepCapture::stranger_behind(const at::Tensor& tensor) const {
-  if (from_strangers_.empty()) return -1;
-  const auto found = from_strangers_.find(tensor.unsafeGetTensorImpl());
-  return found != from_strangers_.end() && !found->second.first.expired() ? found->second.second : -1;
+  const int* stranger = from_strangers_.find(tensor);
+  return stranger ? *stranger : -1;
 }
 
-void StepCapture::follow(const at::Tensor& tensor, int call, int stranger) {
+void StepCapture::follow(const at::Tensor& tensor, const Trail& trail, int stranger) {
   if (followed_.size() + from_strangers_.size() > kMostFollowed) return;
-  const c10::TensorImpl* address = tensor.unsafeGetTensorImpl();
-  const auto remember = [&](auto& map, int what) {
-    if (what >= 0) map.insert_or_assign(address, std::make_pair(WeakTensor(tensor.getIntrusivePtr()), what));
-  };
-  remember(followed_, call);
-  remember(from_strangers_, stranger);
+  if (trail.call >= 0) followed_.add(tensor, trail);
+  if (stranger >= 0) from_strangers_.add(tensor, stranger);
 }
 
 void StepCapture::derive(const at::Tensor& tensor, int parameter) {
@@ -169,8 +113,8 @@ StepCapture::Roles StepCapture::roles_of(c10::ArrayRef<const at::Tensor*> inputs
     const at::Tensor& input = *each;
     if (!input.defined()) continue;
     int parameter = parameter_of(input);
-    const int call = parameter < 0 ? call_behind(input) : -1;
-    const bool leaf = parameter < 0 && call < 0 && is_leaf(input) && !is_input(input);
+    const Trail trail = parameter < 0 ? trail_of(input) : Trail{};
+    const bool leaf = parameter < 0 && trail.call < 0 && is_leaf(input) && !is_input(input);
     if (leaf && refresh_table(input)) parameter = parameter_of(input);
     if (parameter >= 0) {
       used_[static_cast<std::size_t>(parameter)] = true;
@@ -186,7 +130,11 @@ StepCapture::Roles StepCapture::roles_of(c10::ArrayRef<const at::Tensor*> inputs
       const at::Tensor*& data = leaf ? leaf_data : roles.data;
       if (!data) data = &input;
     }
-    roles.parent = std::max(roles.parent, call);
+    if (trail.call > roles.parent) {
+      roles.parent = trail.call;
+      roles.of_output = trail.is_output;
+    }
+    roles.comparison = std::max(roles.comparison, trail.comparison);
     roles.behind_stranger = std::max(roles.behind_stranger, stranger_behind(input));
   }
   if (!roles.data) roles.data = leaf_data;  // An input whose gradient is asked for.
@@ -219,6 +167,8 @@ std::optional<StepCapture::Claim> StepCapture::claim_of(std::string_view op, con
   claim.parameter = roles.parameter;
   claim.weight = roles.weight_parameter;
   claim.parent = roles.parent;
+  claim.of_output = roles.of_output;
+  claim.comparison = roles.comparison;
   claim.stranger = roles.behind_stranger;
   if (roles.parameter < 0) {
     if (roles.stranger && roles.parent >= 0) {
@@ -268,31 +218,89 @@ void StepCapture::resolve_strangers() {
   }
 }
 
+void StepCapture::look(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, Claim& claim) {
+  if (claim.kind == Claim::Kind::kDerivedWeight) return;
+  NoteOptions options{sampling_.elements == Sampling::kEverything, compares_by_hand_};
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    options.compares_by_hand &= facts_.comparisons.size() < kFewComparisons;
+  }
+  claim.notes = notes_on(op, arguments, options, [this](const at::Tensor& tensor) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return finished_ ? TensorOrigin{} : origin_of(tensor);
+  });
+}
+
+void StepCapture::note_comparison(Claim& claim, const at::Tensor& output) {
+  const bool begins = claim.notes && claim.notes->comparison && output.requires_grad();
+  if (!begins && claim.comparison < 0) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (begins && facts_.comparisons.size() < kMostComparisons) {
+    claim.notes->comparison->of = claim.comparison;
+    claim.comparison = static_cast<int>(facts_.comparisons.size());
+    facts_.comparisons.push_back(std::move(*claim.notes->comparison));
+  }
+  for (int i = output.dim() > 0 ? -1 : claim.comparison; i >= 0;) {
+    Comparison& comparison = facts_.comparisons[static_cast<std::size_t>(i)];
+    comparison.reduced = true;
+    i = comparison.of;
+  }
+}
+
+/// @param call the operator's own, -1 if it is none.
+void StepCapture::note_call(Claim& claim, int call) {
+  if (!claim.notes) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (finished_) return;
+  if (claim.notes->mode && facts_.modes.size() < kMostCalls) {
+    claim.notes->mode->call = call >= 0 ? call : claim.parent;
+    facts_.modes.push_back(*claim.notes->mode);
+  }
+  for (OperatorPattern& pattern : claim.notes->patterns) {
+    if (facts_.patterns.size() >= kMostComparisons) return;
+    if (pattern.of_output) pattern.call = call;
+    if (pattern.needs_loss) pattern.comparison = claim.comparison;
+    facts_.patterns.push_back(std::move(pattern));
+  }
+}
+
 void StepCapture::end(std::string_view op, Claim&& claim, c10::ArrayRef<const at::Tensor*> outputs) {
-  if (outputs.empty() || !outputs[0]->defined() || outputs[0]->dim() == 0) return;  // A loss.
+  if (outputs.empty() || !outputs[0]->defined()) return;
+  note_comparison(claim, *outputs[0]);
+  note_call(claim, outputs[0]->dim() > 0 ? take_outputs(op, claim, outputs) : -1);  // Without dimensions: a loss.
+}
+
+void StepCapture::follow_outputs(std::string_view op, const Claim& claim, c10::ArrayRef<const at::Tensor*> outputs) {
+  const bool keeps = claim.of_output && (keeps_values(op) || (claim.notes && claim.notes->keeps_values));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const at::Tensor* each : outputs) {
+    if (!each->defined()) continue;
+    if (claim.kind == Claim::Kind::kDerivedWeight)
+      derive(*each, claim.parameter);
+    else
+      follow(*each, {claim.parent, keeps, claim.comparison}, claim.stranger);
+  }
+}
+
+/// @returns the operator's call, -1 if it is none.
+int StepCapture::take_outputs(std::string_view op, Claim& claim, c10::ArrayRef<const at::Tensor*> outputs) {
   const at::Tensor& output = *outputs[0];
   const bool layer = claim.kind == Claim::Kind::kLayer;
   const bool recorded = (layer || (claim.parent >= 0 && is_activation(op))) && reading_of(output) != Reading::kNever;
   if (claim.kind == Claim::Kind::kDerivedWeight || !recorded) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (const at::Tensor* each : outputs) {
-      if (!each->defined()) continue;
-      if (claim.kind == Claim::Kind::kDerivedWeight)
-        derive(*each, claim.parameter);
-      else
-        follow(*each, claim.parent, claim.stranger);
-    }
-    return;
+    follow_outputs(op, claim, outputs);
+    return -1;
   }
   const bool first = keeps_ends_ && claim.input;
-  const int index = record(describe(op, claim), output);
+  const int index = record(describe(op, claim), output, claim.notes ? claim.notes->saturation : std::nullopt);
   if (keeps_ends_ && layer && index >= 0) {
-    if (first) keep_first_output(op, output);
-    keep_output(index, output);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (first) ends_.keep_first_output(op, output);
+    ends_.keep_output(index, output);
   }
   if (!layer && claim.stranger >= 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    follow(output, index, claim.stranger);
+    follow(output, {index, true, -1}, claim.stranger);
   }
   for (std::size_t i = 1; index >= 0 && layer && i < outputs.size(); ++i) {
     const std::string_view name = further_output(op, i);
@@ -303,6 +311,7 @@ void StepCapture::end(std::string_view op, Claim&& claim, c10::ArrayRef<const at
     further.parent = index;
     record(std::move(further), *outputs[i]);
   }
+  return index;
 }
 
 /// A layer on a thread that has differentiated its last pass begins another one.
@@ -320,6 +329,8 @@ ActivationCall StepCapture::describe(std::string_view op, Claim& claim) {
   ActivationCall call;
   call.op = op;
   call.input = std::move(claim.input);
+  call.of_output = claim.of_output;
+  if (claim.notes) call.detail = claim.notes->detail;
   if (claim.kind != Claim::Kind::kLayer) {
     call.parent = claim.parent;
     call.base = op;
@@ -342,7 +353,7 @@ ActivationCall StepCapture::describe(std::string_view op, Claim& claim) {
 }
 
 /// Completes a call by what its output and its parent tell.
-int StepCapture::record(ActivationCall&& call, const at::Tensor& output) {
+int StepCapture::record(ActivationCall&& call, const at::Tensor& output, const std::optional<Saturation>& saturation) {
   call.shape = shape_text(output);
   call.dtype = dtype_text(output);
   if (call.parent >= 0) {
@@ -353,7 +364,11 @@ int StepCapture::record(ActivationCall&& call, const at::Tensor& output) {
     call.units = parent.units;
     call.pass = parent.pass;
   }
-  call.values = read(output, call.units);
+  call.values = read(output, call.units, saturation ? &saturation->outside : nullptr);
+  if (saturation && reading_of(output) == Reading::kNow) {
+    call.detail.saturated = call.values.outside;
+    call.detail.saturable = static_cast<double>(call.values.elements.count) / saturation->elements_per_case;
+  }
   return add_call(std::move(call), output);
 }
 
@@ -371,9 +386,25 @@ void StepCapture::tap(const std::string& name, const at::Tensor& tensor) {
   add_call(std::move(call), tensor);
 }
 
-ActivationSums StepCapture::read(const at::Tensor& tensor, Units units) {
+void StepCapture::give_target(const at::Tensor& target) {
+  if (!has_values(target)) return;
+  TargetSums sums = target_sums(target, std::nullopt, kSampledElements);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!finished_ && facts_.given_targets.size() < kMostComparisons) facts_.given_targets.push_back(std::move(sums));
+}
+
+void StepCapture::give_input(const at::Tensor& input) {
+  if (!input.defined() || input.dim() == 0) return;
+  const Units units = input.dim() >= 4 ? Units::kChannels : Units::kLastDimension;
+  InputSums sums = reading_of(input) == Reading::kLater ? late_input_sums(input, units, "input", *readback_)
+                                                        : input_sums(input, units, "input");
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!finished_ && facts_.given_inputs.size() < kMostComparisons) facts_.given_inputs.push_back(std::move(sums));
+}
+
+ActivationSums StepCapture::read(const at::Tensor& tensor, Units units, const Outside* outside) {
   return reading_of(tensor) == Reading::kLater ? late_activation_sums(tensor, units, *readback_)
-                                               : activation_sums(tensor, units, sampling_);
+                                               : activation_sums(tensor, units, sampling_, outside);
 }
 
 int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
@@ -386,7 +417,7 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
   call.output_nr = static_cast<std::uint32_t>(output.output_nr());
   call.sizes = output.sizes().vec();
   calls_.push_back(std::move(call));
-  follow(output, index, -1);
+  follow(output, {index, true, -1}, -1);
   // On the node, not on the tensor: a tensor hook would move to the result of a later in-place operator.
   if (node)
     node->add_pre_hook(
@@ -441,43 +472,7 @@ void StepCapture::keep_first(std::string_view op, const c10::OperatorName& name,
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;  // The operators here are not to come back to this lock.
   const std::lock_guard<std::mutex> lock(mutex_);
-  // A pass whose graph is gone was not the one that will be probed.
-  ends_.first_repeats = !ends_.first_node.expired();
-  if (ends_.first_repeats) return;
-  ends_.first.reset();
-  ends_.input.reset();
-  if (!can_replay(op)) return;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if (!arguments[i].isTensor()) continue;
-    const at::Tensor& tensor = arguments[i].toTensor();
-    if (!readable(tensor) || tensor.dim() == 0 || parameter_of(tensor) >= 0) continue;
-    ends_.first.emplace(name, std::vector<c10::IValue>(arguments.begin(), arguments.end()), i);
-    ends_.input = ends_.first->input();
-    ends_.input_version = static_cast<std::int64_t>(ends_.input._version());
-    return;
-  }
-}
-
-void StepCapture::keep_first_output(std::string_view op, const at::Tensor& output) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (ends_.first_repeats) return;
-  ends_.first_node = output.grad_fn();
-  ends_.first_output_nr = static_cast<std::uint32_t>(output.output_nr());
-  if (op != "embedding") return;
-  ends_.input = output.detach();
-  ends_.input_version = static_cast<std::int64_t>(output._version());
-}
-
-void StepCapture::keep_output(int call, const at::Tensor& output) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ends_.output = output.detach();
-  ends_.output_version = static_cast<std::int64_t>(output._version());
-  ends_.output_call = call;
-}
-
-bool ProbeEnds::stale() const {
-  return (input.defined() && static_cast<std::int64_t>(input._version()) != input_version) ||
-         (output.defined() && static_cast<std::int64_t>(output._version()) != output_version);
+  ends_.keep_first(op, name, arguments, [this](const at::Tensor& tensor) { return parameter_of(tensor) >= 0; });
 }
 
 ProbeEnds StepCapture::take_ends() {
@@ -511,7 +506,13 @@ std::vector<ActivationCall> StepCapture::finish() {
   derived_.clear();
   resolve_strangers();
   ends_ = ProbeEnds{};
+  facts_.evaluation = evaluation_.finish();
   return std::move(calls_);
+}
+
+StepFacts StepCapture::take_facts() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::move(facts_);
 }
 
 }  // namespace gradhealth::hooks

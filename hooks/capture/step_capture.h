@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,86 +17,19 @@
 #include <ATen/core/operator_name.h>
 #include <c10/util/ArrayRef.h>
 #include <c10/util/SmallVector.h>
-#include <torch/csrc/autograd/edge.h>
 
+#include "hooks/capture/activation_call.h"
+#include "hooks/capture/evaluation_passes.h"
+#include "hooks/capture/operator_notes.h"
+#include "hooks/capture/probe_ends.h"
 #include "hooks/capture/strangers.h"
+#include "hooks/capture/tensor_notes.h"
 #include "hooks/capture/watched_parameters.h"
-#include "hooks/probes/operator_replay.h"
-#include "hooks/statistics/device_sums.h"
-#include "hooks/statistics/feature_sums.h"
-#include "hooks/statistics/tensor_sums.h"
 
 namespace gradhealth::hooks {
 
 /// An operator's tensors. Few enough, nearly always, to need no memory of their own.
 using TensorPointers = c10::SmallVector<const at::Tensor*, 16>;
-/// What a probe has found at one activation; NaN: does not apply there.
-struct ActivationProbe {
-  double jacobian_norm = std::numeric_limits<double>::quiet_NaN();
-  double gradient_scale = std::numeric_limits<double>::quiet_NaN();
-  double z_score = std::numeric_limits<double>::quiet_NaN();
-  double spectral_norm = std::numeric_limits<double>::quiet_NaN();
-};
-
-/// One operator call whose output is recorded as an activation.
-struct ActivationCall {
-  int parent = -1;     ///< The call whose output it was applied to; -1 for a layer or a tap.
-  int parameter = -1;  ///< Of a layer: its weight.
-  std::string base;  ///< Layer: module path. Tap: its name. Further output of a layer: "h_n". Otherwise: the operator.
-  std::string module;
-  std::string op;  ///< "conv2d", "relu"; in-place variants lose their underscore.
-  std::string shape;
-  std::string dtype;
-  Units units = Units::kLastDimension;
-  int pass = 0;             ///< Forward passes are counted within the step, each thread's for themselves.
-  bool superseded = false;  ///< The bias was added by an operator of its own: that call replaces this one.
-  bool gradient_expected = false;
-  bool gradient_seen = false;
-  ActivationSums values;
-  ElementSums gradient;
-  std::optional<InputSums> input;        ///< Only for the first layer of the model.
-  std::vector<LateSums> late_gradients;  ///< On a device; not yet in `gradient`.
-  std::vector<std::int64_t> sizes;
-  std::weak_ptr<torch::autograd::Node> node;  ///< With `output_nr`, where the graph receives the gradient.
-  std::uint32_t output_nr = 0;
-  std::optional<ActivationProbe> probe;
-};
-
-/// A recorded call whose graph is alive. Holds the graph: keep it no longer than a probe.
-struct ProbeTap {
-  int call = 0;
-  int parent = -1;
-  int parameter = -1;
-  std::string op;
-  std::string module;
-  std::vector<std::int64_t> sizes;
-  double rms = 0;
-  std::shared_ptr<torch::autograd::Node> node;
-  std::uint32_t output_nr = 0;
-
-  torch::autograd::Edge edge() const { return {node, output_nr}; }
-};
-
-/// The model's two ends in one pass, as a probe needs them; kept only on steps where one is due. Holds memory that the
-/// pass holds anyway, and no graph.
-struct ProbeEnds {
-  std::optional<OperatorReplay> first;  ///< The first operator. Empty for an embedding: `input` is its output.
-  at::Tensor input;                     ///< What entered it.
-  std::weak_ptr<torch::autograd::Node> first_node;
-  std::uint32_t first_output_nr = 0;
-  bool first_repeats = false;  ///< The first layer has been called again: the pass has more inputs than this one.
-  at::Tensor output;           ///< Of the last layer so far, …
-  int output_call = -1;        ///< … and its call.
-  std::int64_t input_version = 0;
-  std::int64_t output_version = 0;
-
-  /// Whether an operator has written to one of the two since.
-  bool stale() const;
-};
-
-/// Adds to the calls what a readback has brought of them.
-void complete(std::vector<ActivationCall>& calls, const Readback& readback);
-
 /// What the operators of one recorded step have shown. Filled from the threads that run the model; `finish` ends it.
 class StepCapture : public std::enable_shared_from_this<StepCapture> {
  public:
@@ -113,7 +45,10 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
     int parent = -1;         ///< The latest recorded call among the inputs.
     int stranger = -1;       ///< The stranger behind an input.
     bool adds_bias = false;  ///< A layer's second half: the parent was its matrix product.
+    bool of_output = false;  ///< What comes from the parent is its output, in whatever shape.
+    int comparison = -1;     ///< The latest of those that an input was made of without a further activation.
     std::optional<InputSums> input;
+    std::unique_ptr<OperatorNotes> notes;
   };
 
   /// @param first_module the model's first layer, empty if not yet known; set when the first layer runs.
@@ -122,15 +57,25 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
 
   /// How much of each activation is read; everything unless this is called, before the first operator.
   void sample(const Sampling& sampling) { sampling_ = sampling; }
+  /// Before the first operator: differences are not looked at, since the loss is another operator.
+  void compare_named_only() { compares_by_hand_ = false; }
   /// At an operator's start. Empty if the operator does not concern this model.
   std::optional<Claim> begin(std::string_view op, c10::ArrayRef<const at::Tensor*> inputs);
+  /// At the start of an operator that was claimed. @param arguments its own.
+  void look(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, Claim& claim);
   /// At its end.
   void end(std::string_view op, Claim&& claim, c10::ArrayRef<const at::Tensor*> outputs);
   void tap(const std::string& name, const at::Tensor& tensor);
+  /// What the loss's targets, and the model's input, are, whatever operators show.
+  void give_target(const at::Tensor& target);
+  void give_input(const at::Tensor& input);
   /// The gradients of the passes so far were discarded by the trainer: what is differentiated from now on is the step.
   void forget_gradients();
   void add_gradient(int call, const at::Tensor& gradient);
   void fail(const std::string& error) noexcept;
+
+  /// The passes of this model for which gradients are off.
+  EvaluationPasses& evaluation() { return evaluation_; }
 
   /// Before the step begins: keep what a probe needs of the model's two ends.
   void keep_ends() { keeps_ends_ = true; }
@@ -146,6 +91,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   /// The calls that belong to the training step: where a pass was differentiated, those that had a gradient; calls of
   /// passes without a backward are evaluation. Nothing is added afterwards.
   std::vector<ActivationCall> finish();
+  /// Known once the step has finished; this holds it no longer.
+  StepFacts take_facts();
   /// Will bring the numbers of activations on a device; to be started after `finish`.
   const std::shared_ptr<Readback>& readback() const { return readback_; }
   /// Known once the step has finished.
@@ -156,7 +103,6 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   void add_time(std::int64_t nanoseconds) { own_nanoseconds_.fetch_add(nanoseconds, std::memory_order_relaxed); }
 
  private:
-  using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
   using WeakStorage = c10::weak_intrusive_ptr<c10::StorageImpl>;
 
   /// The parts that an operator's inputs play.
@@ -167,7 +113,15 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
     int weight_parameter = -1;             ///< Which parameter the weight is.
     int parameter = -1;                    ///< The parameter that names the module.
     int parent = -1;
+    bool of_output = false;
+    int comparison = -1;
     int behind_stranger = -1;
+  };
+  /// What a tensor was made of.
+  struct Trail {
+    int call = -1;
+    bool is_output = false;
+    int comparison = -1;
   };
 
   Roles roles_of(c10::ArrayRef<const at::Tensor*> inputs);
@@ -177,21 +131,24 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   bool tied(int parameter) const { return watched(parameter).name.find('|') != std::string::npos; }
   const std::string& module_named_by(int parameter) const { return watched(parameter).module; }
   int parameter_of(const at::Tensor& tensor) const;
-  int call_behind(const at::Tensor& tensor) const;
+  Trail trail_of(const at::Tensor& tensor) const;
+  TensorOrigin origin_of(const at::Tensor& tensor) const;
   int stranger_behind(const at::Tensor& tensor) const;
   bool is_input(const at::Tensor& leaf) const;
   bool refresh_table(const at::Tensor& leaf);
   int meet_stranger(std::string_view op, const at::Tensor& leaf, int parent);
   void resolve_strangers();
-  void follow(const at::Tensor& tensor, int call, int stranger);
+  void follow(const at::Tensor& tensor, const Trail& trail, int stranger);
   void derive(const at::Tensor& tensor, int parameter);
   int begin_pass();
+  void note_comparison(Claim& claim, const at::Tensor& output);
+  int take_outputs(std::string_view op, Claim& claim, c10::ArrayRef<const at::Tensor*> outputs);
+  void follow_outputs(std::string_view op, const Claim& claim, c10::ArrayRef<const at::Tensor*> outputs);
+  void note_call(Claim& claim, int call);
   ActivationCall describe(std::string_view op, Claim& claim);
-  int record(ActivationCall&& call, const at::Tensor& output);
-  ActivationSums read(const at::Tensor& tensor, Units units);
+  int record(ActivationCall&& call, const at::Tensor& output, const std::optional<Saturation>& saturation = {});
+  ActivationSums read(const at::Tensor& tensor, Units units, const Outside* outside = nullptr);
   int add_call(ActivationCall&& call, const at::Tensor& output);
-  void keep_output(int call, const at::Tensor& output);
-  void keep_first_output(std::string_view op, const at::Tensor& output);
 
   std::shared_ptr<const StorageTable> table_;
   std::shared_ptr<const ParameterList> parameters_;
@@ -204,16 +161,17 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   std::unordered_map<std::thread::id, int> passes_;  ///< Each thread's latest pass.
   std::vector<bool> differentiated_;                 ///< By pass: the next layer on its thread begins another one.
   std::vector<ActivationCall> calls_;
-  /// Outputs of recorded calls and what was made of them. Weak, because addresses of freed tensors are used again.
-  std::unordered_map<const c10::TensorImpl*, std::pair<WeakTensor, int>> followed_;
-  /// The same of strangers.
-  std::unordered_map<const c10::TensorImpl*, std::pair<WeakTensor, int>> from_strangers_;
+  TensorNotes<Trail> followed_;      ///< Outputs of recorded calls and what was made of them.
+  TensorNotes<int> from_strangers_;  ///< The same of strangers.
   /// Tensors computed from parameters alone, such as a normalised weight.
   std::unordered_map<const void*, std::pair<WeakStorage, int>> derived_;
   std::vector<bool> used_;                          ///< By parameter: an operator has read it.
   std::unordered_set<const void*> unknown_leaves_;  ///< The table was up to date when they were met.
   std::unordered_set<const void*> inputs_;          ///< Storages of leaves that layers have taken for their data.
   std::vector<Stranger> strangers_;
+  StepFacts facts_;
+  bool compares_by_hand_ = true;
+  EvaluationPasses evaluation_;
   bool keeps_ends_ = false;
   ProbeEnds ends_;
   std::atomic<std::int64_t> own_nanoseconds_{0};

@@ -93,7 +93,8 @@ std::optional<std::uint64_t> checksum(const at::Tensor& tensor) {
   return checksum(tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()) * tensor.element_size());
 }
 
-ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Sampling& sampling) {
+ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Sampling& sampling,
+                               const Outside* outside) {
   if (tensor.layout() != at::kStrided) {
     ActivationSums sums;
     sums.elements = tensor_sums(tensor);
@@ -107,7 +108,7 @@ ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Samp
     plain = plain.contiguous();
     layout = layout_of(plain, units);
   }
-  return {visit_memory(plain, [&](const auto* data) { return unit_sums(data, *layout, sampling); }), {}, {}};
+  return {visit_memory(plain, [&](const auto* data) { return unit_sums(data, *layout, sampling, outside); }), {}, {}};
 }
 
 std::string shape_text(const at::Tensor& tensor) { return fmt::format("{}", fmt::join(tensor.sizes(), "x")); }

@@ -36,7 +36,8 @@ struct ActivationSums : UnitSums {
   ReadbackSlot late_elements;  ///< Of a tensor that is read later (device_sums.h).
   ReadbackSlot late_units;     ///< Non-zero values by unit.
 };
-ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Sampling& sampling = {});
+ActivationSums activation_sums(const at::Tensor& tensor, Units units, const Sampling& sampling = {},
+                               const Outside* outside = nullptr);
 
 /// Of the bits of a readable tensor; nothing of one that is sparse or has gaps.
 std::optional<std::uint64_t> checksum(const at::Tensor& tensor);

@@ -66,14 +66,56 @@ class ColumnMarks {
   std::vector<Bits<T>> united_;
 };
 
+float as_float(float value) { return value; }
+float as_float(double value) { return static_cast<float>(value); }
+float as_float(BFloat16 value) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+/// Normal numbers only: below 6e-5, where none of the bounds is, it is as if they were 0.
+float as_float(Half value) {
+  const std::uint32_t exponent = (value.bits >> 10) & 0x1f;
+  if (exponent == 0) return 0;
+  const std::uint32_t bits = (static_cast<std::uint32_t>(value.bits & 0x8000) << 16) |
+                             ((exponent == 0x1f ? 0xffu : exponent + 112) << 23) |
+                             (static_cast<std::uint32_t>(value.bits & 0x3ff) << 13);
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+template <typename T>
+std::int64_t count_outside(const T* data, std::int64_t count, const Outside* outside) {
+  if (!outside) return 0;
+  const float low = outside->low;
+  const float high = outside->high;
+  std::int64_t found = 0;
+  for (std::int64_t begin = 0; begin < count; begin += 4096) {
+    const std::int64_t end = std::min<std::int64_t>(begin + 4096, count);
+    std::int32_t here = 0;
+#pragma omp simd reduction(+ : here)
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float value = as_float(data[i]);
+      here += static_cast<std::int32_t>(value < low) | static_cast<std::int32_t>(value > high);
+    }
+    found += here;
+  }
+  return found;
+}
+
 /// Sums over short runs, brought together so that the sums see long ones.
 template <typename T>
 class RunSums {
  public:
+  explicit RunSums(const Outside* outside = nullptr) : counted_(outside) {}
+
   void add(const T* run, std::int64_t count) {
     if (count > kRoom - used_) flush();
     if (count > kRoom) {
       sums_ += element_sums(run, count);
+      outside_ += count_outside(run, count, counted_);
       return;
     }
     std::copy_n(run, count, gathered_.data() + used_);
@@ -83,18 +125,22 @@ class RunSums {
     flush();
     return sums_;
   }
+  std::int64_t outside() const { return outside_; }
 
  private:
   static constexpr std::int64_t kRoom = 2048;
 
   void flush() {
     if (used_ > 0) sums_ += element_sums(gathered_.data(), used_);
+    outside_ += count_outside(gathered_.data(), used_, counted_);
     used_ = 0;
   }
 
   std::array<T, kRoom> gathered_;
   std::int64_t used_ = 0;
   ElementSums sums_;
+  const Outside* counted_;
+  std::int64_t outside_ = 0;
 };
 
 /// A place in the `index`-th of `count` equal stretches of 0 … range-1.
@@ -130,8 +176,9 @@ class SampleCounter {
 };
 
 template <typename T>
-void read_all(const T* data, const UnitLayout& layout, UnitSums& sums) {
+void read_all(const T* data, const UnitLayout& layout, const Outside* outside, UnitSums& sums) {
   sums.elements = element_sums(data, layout.count());
+  sums.outside = count_outside(data, layout.count(), outside);
   sums.samples = layout.outer_per_sample > 0 ? layout.outer / layout.outer_per_sample : layout.outer * layout.inner;
   if (layout.inner == 1) {
     ColumnMarks<T> marks(layout.units);
@@ -149,12 +196,13 @@ void read_all(const T* data, const UnitLayout& layout, UnitSums& sums) {
 
 /// Whole rows, each of which has all units; small ones in groups. Returns whether that saves anything.
 template <typename T>
-bool sample_rows(const T* data, const UnitLayout& layout, const Sampling& sampling, UnitSums& sums) {
+bool sample_rows(const T* data, const UnitLayout& layout, const Sampling& sampling, const Outside* outside,
+                 UnitSums& sums) {
   const std::int64_t group = std::max<std::int64_t>(1, kShortestRun / layout.units);
   const std::int64_t groups = (layout.outer + group - 1) / group;
   const std::int64_t runs = std::max(kFewestSamples, sampling.elements / (group * layout.units));
   if (runs * group > layout.outer / kMostShare) return false;
-  RunSums<T> elements;
+  RunSums<T> elements(outside);
   ColumnMarks<T> marks(layout.units);
   SampleCounter samples(layout.outer_per_sample);
   for (std::int64_t run = 0; run < runs; ++run) {
@@ -166,6 +214,7 @@ bool sample_rows(const T* data, const UnitLayout& layout, const Sampling& sampli
     }
   }
   sums.elements = elements.finish();
+  sums.outside = elements.outside();
   sums.samples = samples.samples();
   marks.write(sums.active);
   return true;
@@ -173,14 +222,15 @@ bool sample_rows(const T* data, const UnitLayout& layout, const Sampling& sampli
 
 /// The same number of runs within the planes of each unit, at different positions for different units.
 template <typename T>
-bool sample_planes(const T* data, const UnitLayout& layout, const Sampling& sampling, UnitSums& sums) {
+bool sample_planes(const T* data, const UnitLayout& layout, const Sampling& sampling, const Outside* outside,
+                   UnitSums& sums) {
   const std::int64_t fewest = std::min(kFewestSamples, layout.outer);
   const std::int64_t length =
       std::min(layout.inner, std::max(kShortestRun, sampling.elements / (layout.units * fewest)));
   const std::int64_t runs = std::max(fewest, sampling.elements / (layout.units * length));
   const std::int64_t runs_per_plane = (layout.inner + length - 1) / length;
   if (runs * length * layout.units > layout.count() / kMostShare) return false;
-  RunSums<T> elements;
+  RunSums<T> elements(outside);
   SampleCounter samples(layout.outer_per_sample);
   for (std::int64_t run = 0; run < runs; ++run) {
     const std::int64_t where = place(run, runs, layout.outer * runs_per_plane, sampling.phase);
@@ -196,6 +246,7 @@ bool sample_planes(const T* data, const UnitLayout& layout, const Sampling& samp
     }
   }
   sums.elements = elements.finish();
+  sums.outside = elements.outside();
   sums.samples = samples.samples();
   return true;
 }
@@ -203,15 +254,15 @@ bool sample_planes(const T* data, const UnitLayout& layout, const Sampling& samp
 }  // namespace
 
 template <typename T>
-UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& sampling) {
+UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& sampling, const Outside* outside) {
   UnitSums sums;
   sums.total = layout.count();
   sums.active.assign(static_cast<std::size_t>(layout.units), 0);
   if (sums.total == 0) return sums;
-  const bool sampled =
-      sampling.elements != Sampling::kEverything && sums.total > sampling.elements &&
-      (layout.inner == 1 ? sample_rows(data, layout, sampling, sums) : sample_planes(data, layout, sampling, sums));
-  if (!sampled) read_all(data, layout, sums);
+  const bool sampled = sampling.elements != Sampling::kEverything && sums.total > sampling.elements &&
+                       (layout.inner == 1 ? sample_rows(data, layout, sampling, outside, sums)
+                                          : sample_planes(data, layout, sampling, outside, sums));
+  if (!sampled) read_all(data, layout, outside, sums);
   return sums;
 }
 
@@ -229,9 +280,9 @@ template ElementSums sampled_sums(const float*, std::int64_t, std::int64_t);
 template ElementSums sampled_sums(const double*, std::int64_t, std::int64_t);
 template ElementSums sampled_sums(const Half*, std::int64_t, std::int64_t);
 template ElementSums sampled_sums(const BFloat16*, std::int64_t, std::int64_t);
-template UnitSums unit_sums(const float*, const UnitLayout&, const Sampling&);
-template UnitSums unit_sums(const double*, const UnitLayout&, const Sampling&);
-template UnitSums unit_sums(const Half*, const UnitLayout&, const Sampling&);
-template UnitSums unit_sums(const BFloat16*, const UnitLayout&, const Sampling&);
+template UnitSums unit_sums(const float*, const UnitLayout&, const Sampling&, const Outside*);
+template UnitSums unit_sums(const double*, const UnitLayout&, const Sampling&, const Outside*);
+template UnitSums unit_sums(const Half*, const UnitLayout&, const Sampling&, const Outside*);
+template UnitSums unit_sums(const BFloat16*, const UnitLayout&, const Sampling&, const Outside*);
 
 }  // namespace gradhealth::hooks

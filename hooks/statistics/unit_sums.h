@@ -29,6 +29,12 @@ struct Sampling {
   std::uint64_t phase = 0;
 };
 
+/// Elements that are to be counted: those below `low` and above `high`.
+struct Outside {
+  float low = 0;
+  float high = 0;
+};
+
 /// What the monitor reads of an activation when it samples: a relative standard error of 0.3 % for the root mean square
 /// of normally distributed elements.
 inline constexpr std::int64_t kSampledElements = 65'536;
@@ -38,6 +44,7 @@ struct UnitSums {
   std::vector<std::uint8_t> active;  ///< By unit: 1 if an element that was read is not zero.
   std::int64_t samples = 0;          ///< Samples of each unit that were read.
   std::int64_t total = 0;            ///< Elements that there are.
+  std::int64_t outside = 0;          ///< Of the elements that were read, if they were to be counted.
 };
 
 /// Sums over contiguous memory of float, double, Half or BFloat16, and which units were not zero throughout.
@@ -48,8 +55,9 @@ struct UnitSums {
 /// mean; sqrt(kurtosis - 1) / 2 (normal distribution: 0.71) relative, for the root mean square, where the kurtosis is
 /// E x⁴ / (E x²)²; sqrt(p (1 - p)) for a share p of zeros. Where elements resemble their neighbours, n is as
 /// small as the number of runs. The maximum is a lower bound, and so is a number of non-finite elements.
+/// @param outside null: nothing is counted.
 template <typename T>
-UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& sampling);
+UnitSums unit_sums(const T* data, const UnitLayout& layout, const Sampling& sampling, const Outside* outside = nullptr);
 
 /// Sums over about `elements` elements in evenly spread runs, always the same ones; over all if they are not many more.
 template <typename T>

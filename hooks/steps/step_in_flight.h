@@ -24,6 +24,7 @@ struct StepInFlight {
   ReadbackSlot late_loss;
   ReadbackSlot late_gradient_sample;
   std::vector<ActivationCall> calls;
+  StepFacts facts;
   ParameterReadings parameters;
   bool has_parameters = false;
   bool values_recorded = false;  ///< All but the update's effect is in `row`.

@@ -62,11 +62,24 @@ void UpdateWatch::begin_step(std::shared_ptr<const StorageTable> table) {
   updated_before_.resize(parameters_.all().size());
   after_.clear();
   loss_.reset();
+  was_expected_ = expected_ && !updated_early_;
+  order_.stop();
   expected_ = told_change_ = changed_ = own_backward_ = other_updated_ = unknown_updated_ = false;
+}
+
+void UpdateWatch::follow_order() {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  if (was_expected_) order_.begin(parameters_.all());
+}
+
+std::vector<std::string> UpdateWatch::take_order_patterns() {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  return order_.take_patterns();
 }
 
 void UpdateWatch::stop() {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  order_.stop();
   stopped_ = true;
   expected_ = false;
 }
@@ -125,6 +138,8 @@ std::uint64_t UpdateWatch::after_backward(const at::Tensor& root) {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
   const std::uint64_t pass = ++pass_;
   if (stopped_) return pass;
+  order_.backward_ended(parameters_.all());
+  updated_early_ = false;
   std::vector<Gradient> now = gradients_now();
   if (expected_) tell_(Moment::kGradientsGrow);
   expected_ = true;
@@ -171,10 +186,13 @@ bool UpdateWatch::before_write(const char* op, const at::Tensor& target) {
   if (const int parameter = table_->find(target); parameter >= 0) {
     // Differentiated on a thread that has shown nothing since.
     if (!expected_ && take_accumulation()) after_backward({});
+    order_.parameter_written(parameters_.all());
+    updated_early_ = true;
     if (expected_) note_update();
     if (!stopped_) updated_[static_cast<std::size_t>(parameter)] = true;
     return true;
   }
+  if (!expected_) order_.other_written(op, target);
   if (!expected_) return false;
   if (is_gradient(target)) {
     if (!std::exchange(told_change_, true)) tell_(Moment::kGradientsChange);

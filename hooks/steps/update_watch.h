@@ -6,12 +6,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "hooks/capture/watched_parameters.h"
+#include "hooks/steps/loop_order.h"
 
 namespace gradhealth::hooks {
 
@@ -66,6 +68,11 @@ class UpdateWatch {
   void other_model_was_updated() noexcept;
   void fail() noexcept;
 
+  /// After begin_step(), if the step before was complete and its update is still to come: what becomes of its
+  /// gradients.
+  void follow_order();
+  std::vector<std::string> take_order_patterns();
+
  private:
   using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
   /// The weak reference keeps the address from being used again; the gradient itself may go.
@@ -104,6 +111,9 @@ class UpdateWatch {
   std::vector<bool> updated_;         ///< By parameter: since the last update began.
   std::vector<bool> updated_before_;  ///< In the update before.
   bool take_turns_ = false;
+  LoopOrder order_;
+  bool was_expected_ = false;   ///< An update, when the step before ended.
+  bool updated_early_ = false;  ///< A parameter was written to after the last backward pass.
 };
 
 }  // namespace gradhealth::hooks

@@ -78,6 +78,15 @@ enum class OriginSearch : std::uint8_t {
   kNever,          ///< None, and no step is replayed.
 };
 
+/// What the loss is to the training, so that the rules expect of it what they may.
+enum class LossKind : std::uint8_t {
+  kUnknown,        ///< Nothing is declared.
+  kMinimized,      ///< Becomes smaller as the model becomes better.
+  kAdversarial,    ///< One side's of a game, such as a generator's.
+  kReinforcement,  ///< Of a policy or a value function; its size means little.
+  kDensity,        ///< A negative log-density, which may well be negative.
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -96,6 +105,7 @@ struct MonitorOptions {
   IfExists if_exists = IfExists::kNextName;
   Messages messages = Messages::kFindings;
   OriginSearch origin = OriginSearch::kSuspicion;
+  LossKind loss_kind = LossKind::kUnknown;
   DiagnosisOptions diagnosis;  ///< From load_config(), for one.
   std::vector<Rule> rules;     ///< Judged by; a copy of catalogue() and rules of one's own. Empty: catalogue().
   StepMode step = StepMode::kExplicit;
@@ -168,6 +178,13 @@ class Monitor {
   void record(const std::string& name, double value) noexcept;
   /// Records an intermediate tensor as an activation. Call in the forward pass, when the tensor has its final value.
   void tap(const std::string& name, const at::Tensor& tensor) noexcept;
+  /// Says what the targets of the step's loss are, instead of those that the loss's operator has shown; of several
+  /// calls in one step all count. Class indices are integers. Nothing where the tensor is on a device, or complex.
+  void target(const at::Tensor& tensor) noexcept;
+  /// Says what the model's input is, instead of what entered its first layer: before a preprocessing that is part of
+  /// the model, for one. The first dimension counts the samples, of four dimensions or more the second one the
+  /// channels.
+  void input(const at::Tensor& tensor) noexcept;
   /// `loss.backward()`, with a probe before it where one is due (MonitorOptions::probe_every) or asked for and the step
   /// is recorded. Everything but the probes works as well with `loss.backward()` itself; a probe needs the graph, which
   /// is gone after it. Of several calls in one step, the first one is probed.

@@ -65,6 +65,8 @@ void check_same_rows(const Rows& a, const Rows& b) {
     CHECK(a.rows[row].step == b.rows[row].step);
     for (const QuantityInfo& quantity : quantities()) {
       if (quantity.id == Quantity::kStepTime) continue;
+      // The update that ends a step has made the optimizer's state before it writes to the first parameter.
+      if (quantity.id == Quantity::kOptimizerStateNonfinite) continue;
       const std::size_t subjects = quantity.axis == Axis::kRun ? 1 : a.run.of(quantity.axis).size();
       for (std::size_t i = 0; i < subjects; ++i) {
         if (same(a.rows[row].at(quantity.id, i), b.rows[row].at(quantity.id, i))) continue;
@@ -449,8 +451,11 @@ TEST_CASE("what automatic steps cannot know is marked", "[hooks][automatic]") {
     monitor.close();
     const RunReader reader(directory / "run.h5");
     CHECK(reader.rows() == 1);
-    REQUIRE(reader.events().size() == 2);
-    CHECK(reader.events()[0].text.find("step() was called") != std::string::npos);
-    CHECK(reader.events()[1].text.find("ended after a backward pass") != std::string::npos);
+    std::vector<std::string> texts;
+    for (const Event& event : reader.events())
+      if (event.kind == "automatic-step") texts.push_back(event.text);
+    REQUIRE(texts.size() == 2);
+    CHECK(texts[0].find("step() was called") != std::string::npos);
+    CHECK(texts[1].find("ended after a backward pass") != std::string::npos);
   }
 }

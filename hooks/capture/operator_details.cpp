@@ -1,0 +1,120 @@
+#include "hooks/capture/operator_details.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "hooks/statistics/value_table.h"
+
+namespace gradhealth::hooks {
+namespace {
+
+// Where the derivative is 1 % of its maximum: s (1 - s) = 0.01 / 4 and 1 - t² = 0.01.
+constexpr float kSigmoidTail = 0.00250628f;
+constexpr float kTanhTail = 0.99498744f;
+constexpr float kCertain = 0.99f;
+// What is added to a softmax's input to exclude it, by those who do not add minus infinity.
+constexpr double kMasked = -1e4;
+
+const at::Tensor* tensor_in(c10::ArrayRef<const c10::IValue> arguments, std::size_t index) {
+  if (index >= arguments.size() || !arguments[index].isTensor()) return nullptr;
+  const at::Tensor& tensor = arguments[index].toTensor();
+  return tensor.defined() ? &tensor : nullptr;
+}
+
+/// Of a softmax; -1 if it cannot be told.
+std::int64_t dimension_of(const at::Tensor& input, c10::ArrayRef<const c10::IValue> arguments) {
+  if (arguments.size() < 2 || !arguments[1].isInt() || input.dim() == 0) return -1;
+  const std::int64_t dimension = arguments[1].toInt();
+  return dimension < 0 ? dimension + input.dim() : dimension;
+}
+
+void add_logits(const at::Tensor& input, std::int64_t dimension, OperatorDetail& detail) {
+  const at::Tensor rows = input.detach().movedim(dimension, -1).reshape({-1, input.size(dimension)});
+  const ValueTable table = value_table(rows, kSampledElements);
+  for (std::int64_t row = 0; row < table.rows; ++row) {
+    ValueSums logits;
+    for (std::int64_t i = 0; i < table.columns; ++i) {
+      const double value = table.values[static_cast<std::size_t>(row * table.columns + i)];
+      if (std::isfinite(value) && value >= kMasked) logits.add(value);
+    }
+    if (logits.count() < 2) continue;
+    detail.logit_variances += logits.std() * logits.std();
+    ++detail.distributions;
+  }
+}
+
+/// Kullback-Leibler divergence of the running normal distribution from the batch's.
+double gap(const ValueSums& batch, double running_mean, double running_variance, double epsilon) {
+  const double count = static_cast<double>(batch.count());
+  const double variance = batch.std() * batch.std() * count / (count - 1) + epsilon;
+  const double running = running_variance + epsilon;
+  const double shift = batch.mean() - running_mean;
+  return 0.5 * (std::log(running / variance) + (variance + shift * shift) / running - 1);
+}
+
+void add_statistics_gap(const at::Tensor& input, c10::ArrayRef<const c10::IValue> arguments, OperatorDetail& detail) {
+  const at::Tensor* mean = tensor_in(arguments, 3);
+  const at::Tensor* variance = tensor_in(arguments, 4);
+  if (arguments.size() < 8 || !arguments[5].isBool() || !arguments[5].toBool() || !mean || !variance) return;
+  if (!has_values(*mean) || !has_values(*variance) || input.dim() < 2 || !arguments[7].isDouble()) return;
+  const std::int64_t channels = input.size(1);
+  const at::Tensor rows = input.dim() == 2 ? input.detach() : input.detach().movedim(1, -1).reshape({-1, channels});
+  const ValueTable batch = value_table(rows, kSampledElements);
+  const ValueTable means = value_table(*mean, channels);
+  const ValueTable variances = value_table(*variance, channels);
+  if (batch.rows < 2 || batch.columns != channels || means.rows != channels || variances.rows != channels) return;
+  double sum = 0;
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    ValueSums sums;
+    for (std::int64_t row = 0; row < batch.rows; ++row)
+      sums.add(batch.values[static_cast<std::size_t>(row * channels + channel)]);
+    const auto index = static_cast<std::size_t>(channel);
+    sum += gap(sums, means.values[index], variances.values[index], arguments[7].toDouble());
+  }
+  if (!std::isfinite(sum)) return;
+  detail.statistics_gap += sum / static_cast<double>(channels);
+  ++detail.gaps;
+}
+
+}  // namespace
+
+OperatorDetail& OperatorDetail::operator+=(const OperatorDetail& other) {
+  saturated += other.saturated;
+  saturable += other.saturable;
+  logit_variances += other.logit_variances;
+  distributions += other.distributions;
+  statistics_gap += other.statistics_gap;
+  gaps += other.gaps;
+  return *this;
+}
+
+std::optional<Saturation> saturation_of(std::string_view op, c10::ArrayRef<const c10::IValue> arguments) {
+  if (op == "sigmoid") return Saturation{{kSigmoidTail, 1 - kSigmoidTail}, 1};
+  if (op == "tanh") return Saturation{{-kTanhTail, kTanhTail}, 1};
+  const at::Tensor* input = op == "softmax" ? tensor_in(arguments, 0) : nullptr;
+  const std::int64_t dimension = input ? dimension_of(*input, arguments) : -1;
+  if (dimension < 0 || dimension >= input->dim() || input->size(dimension) < 2) return std::nullopt;
+  return Saturation{{-std::numeric_limits<float>::infinity(), kCertain}, static_cast<double>(input->size(dimension))};
+}
+
+bool has_detail(std::string_view op) {
+  return op == "softmax" || op == "batch_norm" || op == "sigmoid" || op == "tanh";
+}
+
+OperatorDetail detail_before(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, bool exact) {
+  OperatorDetail detail;
+  const at::Tensor* input = tensor_in(arguments, 0);
+  if (!input || !has_values(*input) || input->numel() == 0) return detail;
+  if (!exact && input->numel() > kSampledElements) return detail;
+  if (op == "batch_norm") add_statistics_gap(*input, arguments, detail);
+  if (op != "softmax") return detail;
+  const std::int64_t dimension = dimension_of(*input, arguments);
+  if (dimension >= 0 && dimension < input->dim() && input->size(dimension) > 1) add_logits(*input, dimension, detail);
+  return detail;
+}
+
+}  // namespace gradhealth::hooks
