@@ -43,7 +43,9 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
       "exploding-activation",     // four hidden layers
       "half-precision-range",     // float16
       "missing-warmup",           // Adam
+      "overfitting",              // a validation loss
       "saturated-activation",     // sigmoid or tanh
+      "unnormalized-target",      // floating-point targets
       "unstable-learning-rate",   // curvature
       "update-lost-to-rounding",  // float16 or bfloat16 weights
       "vanishing-activation",     // four hidden layers
@@ -175,7 +177,7 @@ TEST_CASE("findings of a wreck are complete: evidence, advice with code, and an 
     }
     if (is_silent_about_the_wreck(rule.info.id) || needs_what_the_synthetic_run_lacks(rule.info.id)) continue;
     const Outcome outcome = judge->outcome();
-    REQUIRE(std::holds_alternative<Unhealthy>(outcome));
+    CHECK(std::holds_alternative<Unhealthy>(outcome)); if (!std::holds_alternative<Unhealthy>(outcome)) continue;
     for (const Finding& finding : std::get<Unhealthy>(outcome).findings) {
       CHECK(finding.rule == rule.info.id);
       CHECK_FALSE(finding.message.empty());
