@@ -58,20 +58,41 @@ bool is_silent_about_the_wreck(const std::string& rule) {
   static const std::set<std::string> rules{
       "accumulating-gradient",
       "ascending-step",
+      "broadcast-target",
+      "collapsed-output",
+      "constant-input",
       "deep-narrow-network",
+      "double-normalized-input",
+      "double-softmax",
       "gradient-noise",
+      "growing-graph",
       "growing-weight",
+      "initial-loss",
+      "input-shift",
       "jacobian-growth",
+      "loop-order",
+      "loss-spike",
+      "nll-without-log-softmax",
+      "no-better-than-constant",
       "no-gradient",
       "nonfinite-buffer",
       "nonfinite-optimizer-state",
+      "ordered-batches",
+      "oscillating-loss",
+      "output-range-mismatch",
       "parameter-not-optimized",
+      "plateaued-loss",
       "poor-initialization",
+      "repeated-batch",
+      "softmax-over-one-unit",
+      "sum-reduced-loss",
       "symmetric-weight",
+      "train-mode-in-eval",
       "unregistered-parameter",
       "update-too-large",
       "update-too-small",
       "vanishing-gradient",
+      "wrong-mode",
       "zero-gradient",
   };
   return rules.count(rule) > 0;
@@ -177,7 +198,7 @@ TEST_CASE("findings of a wreck are complete: evidence, advice with code, and an 
     }
     if (is_silent_about_the_wreck(rule.info.id) || needs_what_the_synthetic_run_lacks(rule.info.id)) continue;
     const Outcome outcome = judge->outcome();
-    CHECK(std::holds_alternative<Unhealthy>(outcome)); if (!std::holds_alternative<Unhealthy>(outcome)) continue;
+    REQUIRE(std::holds_alternative<Unhealthy>(outcome));
     for (const Finding& finding : std::get<Unhealthy>(outcome).findings) {
       CHECK(finding.rule == rule.info.id);
       CHECK_FALSE(finding.message.empty());

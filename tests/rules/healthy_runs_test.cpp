@@ -25,7 +25,7 @@ std::vector<Shape> shapes() {
       {"plateau at the end", [=](double t, double z) { return falling(t, 10) + 0.02 * z; }},
       {"standing at the noise of its data", [=](double, double z) { return 1.9 + 0.02 * z; },
        [](StepRecord& r) {
-         r.set(Quantity::kGradientAlignment, 0.1 * std::sin(3.0 * static_cast<double>(r.step)));
+         r.set(Quantity::kGradientAlignment, 0.15 + 0.02 * std::sin(3.0 * static_cast<double>(r.step)));
        }},
       {"spike that recovers",
        [=](double t, double z) { return falling(t, 60) + 0.02 * z + (t > 139 && t < 161 ? 5 : 0); },

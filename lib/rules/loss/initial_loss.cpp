@@ -19,6 +19,7 @@ namespace {
 
 constexpr const char* kId = "initial-loss";
 constexpr double kLogitStd = 0.5;  ///< Deviation of logits that leaves the classes about equal.
+constexpr double kRounding = 1.05;
 
 class InitialLoss final : public Judge {
  public:
@@ -41,6 +42,7 @@ class InitialLoss final : public Judge {
       first_step_ = record.step;
       classes_ = record.at(Quantity::kTargetClasses);
       deviation_ = record.at(Quantity::kPredictionStd);
+      range_ = record.at(Quantity::kPredictionMax) - record.at(Quantity::kPredictionMin);
     }
     if (static_cast<double>(count_) > steps_) return;
     late_.push(loss);
@@ -71,7 +73,10 @@ class InitialLoss final : public Judge {
 
   bool comparable() const {
     const LossOperator* only = operators_.only();
-    return is_minimized_ && only != nullptr && is_class_loss(only->name) && only->reduction != "sum" && classes_ >= 2;
+    // More than this no cross entropy of these logits can be: the loss was scaled, or has further terms.
+    const bool possible = !(first_ > kRounding * (guessing() + range_));
+    return is_minimized_ && possible && only != nullptr && is_class_loss(only->name) && only->reduction != "sum" &&
+           classes_ >= 2;
   }
 
   double guessing() const { return std::log(classes_); }
@@ -140,6 +145,7 @@ class InitialLoss final : public Judge {
   double first_ = NAN;
   double classes_ = NAN;
   double deviation_ = NAN;
+  double range_ = NAN;
   std::size_t count_ = 0;
   std::int64_t first_step_ = 0;
   std::int64_t last_step_ = 0;
@@ -159,9 +165,11 @@ Rule initial_loss() {
       "Compares the loss of step 0 with ln k. More than 1.5 times as large is information; a warning needs 3 times as "
       "much and 2 nats more, and a loss that has not come near ln k within the first 20 recorded steps.";
   info.limits =
-      "Pretrained models start elsewhere, mostly lower, which is not judged. Class weights and further terms of the "
-      "loss "
-      "raise it. Tied embeddings with unit scale start high and come down at once.";
+      "Pretrained models start elsewhere, mostly lower, which is not judged, nor is a loss that is larger than logits "
+      "in "
+      "their range can make it (scaled, or with further terms). Class weights raise it. Tied embeddings with unit "
+      "scale "
+      "start high and come down at once.";
   info.options = {
       {"ratio", 3, "First loss over ln k, for a warning.", "TheDeepChecker: twice; random heads reach that."},
       {"distance", 2, "Nats above ln k, for a warning; half of it for information.",

@@ -24,6 +24,7 @@ namespace {
 constexpr const char* kId = "oscillating-loss";
 constexpr std::size_t kWindow = 48;  ///< Latest losses whose swings are looked at.
 constexpr std::size_t kPairs = 40;   ///< Of successive changes of the loss.
+constexpr double kFalling = 0.25;    ///< Of the range, from quarter to quarter: more than noise does.
 
 class OscillatingLoss final : public Judge {
  public:
@@ -106,7 +107,7 @@ class OscillatingLoss final : public Judge {
     const LossTrack& loss = harm_.loss();
     if (!(range() > swing_ * unit())) return std::nullopt;
     // At the edge of stability the loss goes up and down and falls.
-    if (loss.level(0.5, 0.75) - loss.level(0.75, 1) > 0.1 * range()) return std::nullopt;
+    if (loss.level(0.5, 0.75) - loss.level(0.75, 1) > kFalling * range()) return std::nullopt;
     if (witness() == Witness::kNone) return std::nullopt;
     return harm_.stands_still() ? Severity::kError : Severity::kWarning;
   }
