@@ -155,7 +155,9 @@ Rule update_too_large() {
                   {"saturated-activation"}, {"zero-gradient"},
                   {"exploding-activation"}, {"attention-logit-growth"},
                   {"half-precision-range"}, {"nonfinite-optimizer-state"},
-                  {"nonfinite-buffer"},     {"vanishing-gradient"}};
+                  {"nonfinite-buffer"},     {"vanishing-gradient"},
+                  {"collapsed-output"},     {"loss-spike"},
+                  {"oscillating-loss"},     {"no-better-than-constant"}};
   return make_rule<UpdateTooLarge>(std::move(info));
 }
 
