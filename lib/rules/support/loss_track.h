@@ -25,6 +25,9 @@ class LossTrack {
   double start() const { return start_; }             ///< NaN before the first finite loss.
   double latest() const { return latest_; }           ///< NaN if the last one was missing or not finite.
   double recent() const { return recent_.median(); }  ///< Median of the last 8.
+  /// Lower median of the losses between two fractions (0 … 1) of the run; NaN without any.
+  double level(double from, double to) const { return history_.level(from, to); }
+  double noise() const { return noise_; }  ///< Robust deviation of the first losses; 0 before there are three.
   double peak() const { return peak_; }
   std::int64_t peak_step() const { return peak_step_; }
 
