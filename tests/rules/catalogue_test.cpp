@@ -43,7 +43,9 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
       "exploding-activation",     // four hidden layers
       "half-precision-range",     // float16
       "missing-warmup",           // Adam
+      "overfitting",              // a validation loss
       "saturated-activation",     // sigmoid or tanh
+      "unnormalized-target",      // floating-point targets
       "unstable-learning-rate",   // curvature
       "update-lost-to-rounding",  // float16 or bfloat16 weights
       "vanishing-activation",     // four hidden layers
@@ -56,20 +58,41 @@ bool is_silent_about_the_wreck(const std::string& rule) {
   static const std::set<std::string> rules{
       "accumulating-gradient",
       "ascending-step",
+      "broadcast-target",
+      "collapsed-output",
+      "constant-input",
       "deep-narrow-network",
+      "double-normalized-input",
+      "double-softmax",
       "gradient-noise",
+      "growing-graph",
       "growing-weight",
+      "initial-loss",
+      "input-shift",
       "jacobian-growth",
+      "loop-order",
+      "loss-spike",
+      "nll-without-log-softmax",
+      "no-better-than-constant",
       "no-gradient",
       "nonfinite-buffer",
       "nonfinite-optimizer-state",
+      "ordered-batches",
+      "oscillating-loss",
+      "output-range-mismatch",
       "parameter-not-optimized",
+      "plateaued-loss",
       "poor-initialization",
+      "repeated-batch",
+      "softmax-over-one-unit",
+      "sum-reduced-loss",
       "symmetric-weight",
+      "train-mode-in-eval",
       "unregistered-parameter",
       "update-too-large",
       "update-too-small",
       "vanishing-gradient",
+      "wrong-mode",
       "zero-gradient",
   };
   return rules.count(rule) > 0;

@@ -23,7 +23,10 @@ std::vector<Shape> shapes() {
       {"quick convergence", [=](double t, double z) { return 2.3 * std::exp(-t / 5) * std::exp(0.3 * z) + 1e-4; }},
       {"noisy loss", [=](double t, double z) { return falling(t, 100) * std::exp(0.6 * z); }},
       {"plateau at the end", [=](double t, double z) { return falling(t, 10) + 0.02 * z; }},
-      {"standing still", [=](double, double z) { return 2.3 + 0.02 * z; }},
+      {"standing at the noise of its data", [=](double, double z) { return 1.9 + 0.02 * z; },
+       [](StepRecord& r) {
+         r.set(Quantity::kGradientAlignment, 0.15 + 0.02 * std::sin(3.0 * static_cast<double>(r.step)));
+       }},
       {"spike that recovers",
        [=](double t, double z) { return falling(t, 60) + 0.02 * z + (t > 139 && t < 161 ? 5 : 0); },
        [](StepRecord& r) {

@@ -187,7 +187,8 @@ Rule saturated_activation() {
   };
   info.references = {"Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010",
                      "Wardat et al., DeepDiagnosis, ICSE 2022"};
-  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"}, {"zero-gradient"}};
+  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"},         {"zero-gradient"},
+                  {"collapsed-output"},   {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<SaturatedActivation>(std::move(info));
 }
 

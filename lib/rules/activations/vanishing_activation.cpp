@@ -34,7 +34,8 @@ Rule vanishing_activation() {
                                              "Ten layers at 0.4 each, as LibTorch initialises them without biases."});
   info.references = {"He et al., Delving deep into rectifiers, ICCV 2015",
                      "Schoenholz et al., Deep information propagation, 2017"};
-  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"}, {"zero-gradient"}};
+  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"},         {"zero-gradient"},
+                  {"collapsed-output"},   {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<VanishingActivation>(std::move(info));
 }
 

@@ -229,7 +229,11 @@ Rule no_gradient() {
       {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025", "PyTorch documentation, Autograd mechanics"};
-  info.effects = {{"vanishing-gradient"}, {"step-without-effect", Reach::kSameModule}};
+  info.effects = {{"vanishing-gradient"},
+                  {"step-without-effect", Reach::kSameModule},
+                  {"collapsed-output"},
+                  {"no-better-than-constant"},
+                  {"plateaued-loss"}};
   return make_rule<NoGradient>(std::move(info));
 }
 

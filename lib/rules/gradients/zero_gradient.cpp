@@ -208,7 +208,11 @@ Rule zero_gradient() {
       {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023", "Schoop et al., UMLAUT, CHI 2021"};
-  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"}};
+  info.effects = {{"vanishing-gradient"},
+                  {"jacobian-growth"},
+                  {"collapsed-output"},
+                  {"no-better-than-constant"},
+                  {"plateaued-loss"}};
   return make_rule<ZeroGradient>(std::move(info));
 }
 

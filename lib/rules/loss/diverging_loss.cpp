@@ -238,8 +238,9 @@ Rule diverging_loss() {
   info.references = {
       "Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
       "MosaicML llm-foundry, KillLossSpike"};
-  info.effects = {{"dead-units"},         {"nonfinite-loss"},       {"nonfinite-weight"},
-                  {"nonfinite-gradient"}, {"nonfinite-activation"}, {"vanishing-gradient"}};
+  info.effects = {{"dead-units"},         {"nonfinite-loss"},          {"nonfinite-weight"},
+                  {"nonfinite-gradient"}, {"nonfinite-activation"},    {"vanishing-gradient"},
+                  {"collapsed-output"},   {"no-better-than-constant"}, {"plateaued-loss"}};
   info.essential = true;
   return make_rule<DivergingLoss>(std::move(info));
 }

@@ -155,8 +155,8 @@ Rule missing_warmup() {
   };
   info.references = {"Liu et al., On the variance of the adaptive learning rate and beyond, arXiv 1908.03265",
                      "Ma, Yarats, On the adequacy of untuned warmup for adaptive optimization, arXiv 1910.04209"};
-  info.effects = {{"diverging-loss"}, {"exploding-gradient"}, {"dead-units"},    {"saturated-activation"},
-                  {"zero-gradient"},  {"vanishing-gradient"}, {"growing-weight"}};
+  info.effects = {{"diverging-loss"}, {"exploding-gradient"}, {"dead-units"},     {"saturated-activation"},
+                  {"zero-gradient"},  {"vanishing-gradient"}, {"growing-weight"}, {"loss-spike"}};
   return make_rule<MissingWarmup>(std::move(info));
 }
 

@@ -187,7 +187,8 @@ Rule parameter_not_optimized() {
       {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025"};
-  info.effects = {{"step-without-effect"}, {"symmetric-weight"}, {"dead-units"}, {"vanishing-gradient"}};
+  info.effects = {{"step-without-effect"}, {"symmetric-weight"},        {"dead-units"},
+                  {"vanishing-gradient"},  {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<ParameterNotOptimized>(std::move(info));
 }
 

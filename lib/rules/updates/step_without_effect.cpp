@@ -247,6 +247,7 @@ Rule step_without_effect() {
       {"max-findings", 8, "Parameters that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025"};
+  info.effects = {{"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<StepWithoutEffect>(std::move(info));
 }
 

@@ -109,11 +109,12 @@ Rule update_too_large() {
       min_steps_option(20),
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023"};
-  info.effects = {{"diverging-loss"},       {"exploding-gradient"},   {"nonfinite-loss"},
-                  {"nonfinite-gradient"},   {"nonfinite-weight"},     {"dead-units"},
-                  {"nonfinite-activation"}, {"growing-weight"},       {"saturated-activation"},
-                  {"zero-gradient"},        {"exploding-activation"}, {"attention-logit-growth"},
-                  {"half-precision-range"}};
+  info.effects = {{"diverging-loss"},       {"exploding-gradient"},     {"nonfinite-loss"},
+                  {"nonfinite-gradient"},   {"nonfinite-weight"},       {"dead-units"},
+                  {"nonfinite-activation"}, {"growing-weight"},         {"saturated-activation"},
+                  {"zero-gradient"},        {"exploding-activation"},   {"attention-logit-growth"},
+                  {"half-precision-range"}, {"collapsed-output"},       {"loss-spike"},
+                  {"oscillating-loss"},     {"no-better-than-constant"}};
   return make_rule<UpdateTooLarge>(std::move(info));
 }
 

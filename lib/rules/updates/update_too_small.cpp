@@ -130,7 +130,7 @@ Rule update_too_small() {
       min_steps_option(20),
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023", "Amazon SageMaker Debugger, UnchangedTensor"};
-  info.effects = {{"step-without-effect"}};
+  info.effects = {{"step-without-effect"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<UpdateTooSmall>(std::move(info));
 }
 

@@ -197,11 +197,12 @@ Rule poor_initialization() {
   };
   info.references = {"He et al., Delving deep into rectifiers, ICCV 2015",
                      "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
-  info.effects = {{"exploding-activation"}, {"vanishing-activation"}, {"exploding-gradient"},
-                  {"vanishing-gradient"},   {"jacobian-growth"},      {"dead-units"},
-                  {"saturated-activation"}, {"diverging-loss"},       {"nonfinite-loss"},
-                  {"nonfinite-gradient"},   {"nonfinite-weight"},     {"nonfinite-activation"},
-                  {"zero-gradient"},        {"half-precision-range"}};
+  info.effects = {{"exploding-activation"}, {"vanishing-activation"},    {"exploding-gradient"},
+                  {"vanishing-gradient"},   {"jacobian-growth"},         {"dead-units"},
+                  {"saturated-activation"}, {"diverging-loss"},          {"nonfinite-loss"},
+                  {"nonfinite-gradient"},   {"nonfinite-weight"},        {"nonfinite-activation"},
+                  {"zero-gradient"},        {"half-precision-range"},    {"collapsed-output"},
+                  {"initial-loss"},         {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<PoorInitialization>(std::move(info));
 }
 

@@ -143,7 +143,7 @@ Rule symmetric_weight() {
       {"max-findings", 8, "Weights that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Goodfellow, Bengio, Courville, Deep Learning, 2016, section 8.4"};
-  info.effects = {};
+  info.effects = {{"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<SymmetricWeight>(std::move(info));
 }
 

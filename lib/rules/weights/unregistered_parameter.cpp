@@ -100,7 +100,8 @@ Rule unregistered_parameter() {
       {"max-findings", 8, "Tensors that get a finding of their own.", "What a person reads."},
   };
   info.references = {"PyTorch documentation, torch::nn::Module::register_parameter"};
-  info.effects = {{"no-gradient"}, {"symmetric-weight"}, {"vanishing-gradient"}};
+  info.effects = {
+      {"no-gradient"}, {"symmetric-weight"}, {"vanishing-gradient"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<UnregisteredParameter>(std::move(info));
 }
 
