@@ -78,6 +78,22 @@ TEST_CASE("weights whose scale makes the signal explode or die are an error with
   CHECK(is(initial(flat, scaled(0.2, 1, 0.2)), Severity::kError));  // Starved first layers.
 }
 
+TEST_CASE("weights that leave zero, learned positions and a handful of elements have no initial scale",
+          "[rules][poor-initialization]") {
+  CHECK(is_healthy(initial(flat, [](StepRecord& record) {
+    record.set(Quantity::kWeightNorm, SyntheticRun::weight(2), record.step == 0 ? 0 : 0.01);
+  })));
+  SyntheticRun positions(chain(10));
+  positions.run.of(Axis::kParameter)[4].module = "";
+  SyntheticRun few(chain(10));
+  few.run.of(Axis::kParameter)[4].shape = "4x8";
+  few.run.of(Axis::kParameter)[4].size = 32;
+  const Fault tiny = [](StepRecord& record) { record.set(Quantity::kWeightNorm, 4, 0.01); };
+  CHECK(is(initial(flat, tiny), Severity::kInfo));
+  CHECK(is_healthy(initial(flat, tiny, positions)));
+  CHECK(is_healthy(initial(flat, tiny, few)));
+}
+
 TEST_CASE("tanh gets Glorot's advice, and a checkpoint's weights are not initial", "[rules][poor-initialization]") {
   SyntheticOptions options = chain(10);
   options.activation = "tanh";

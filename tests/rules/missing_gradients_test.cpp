@@ -86,7 +86,7 @@ TEST_CASE("frozen, rarely used and otherwise updated parameters are healthy", "[
                          }))));
 }
 
-TEST_CASE("parameters whose gradient stays exactly zero are a warning each module", "[rules][zero-gradient]") {
+TEST_CASE("parameters whose gradient stays exactly zero are a warning each onset", "[rules][zero-gradient]") {
   const auto judged = [](std::size_t records, const Loss& loss, std::int64_t from) {
     return judge("zero-gradient", SyntheticRun(), records, loss, gradient(2, 3, 0, from));
   };

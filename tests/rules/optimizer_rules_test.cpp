@@ -126,6 +126,15 @@ TEST_CASE("a second optimizer's, frozen and gradient-free parameters are healthy
   CHECK(is_not_evaluated(judge(kNotOptimized, none, 60, flat)));
 }
 
+TEST_CASE("normalisations that an optimizer leaves alone are information",
+          "[rules][parameter-not-optimized][step-without-effect]") {
+  SyntheticRun run;
+  run.run.of(Axis::kActivation)[0].kind = "batch_norm";
+  CHECK(is(judge(kNotOptimized, run, 60, learning, left_out(2)), Severity::kInfo));
+  CHECK(is(judge("step-without-effect", run, 60, learning, left_out(2)), Severity::kInfo));
+  CHECK(is(judge("step-without-effect", SyntheticRun(), 60, learning, left_out(2)), Severity::kWarning));
+}
+
 TEST_CASE("weights that stand still because no optimizer holds them are one diagnosis",
           "[rules][parameter-not-optimized][diagnosis]") {
   const Diagnosis d = diagnose(SyntheticRun(), 60, learning, left_out(2));

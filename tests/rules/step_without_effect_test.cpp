@@ -72,6 +72,19 @@ TEST_CASE("a gradient that rounding swallows is not a missing effect", "[rules][
   };
   CHECK(is_healthy(with_gradient(4e-5)));  // 0.1 · 4e-5 / 5 = 8e-7
   CHECK(is(with_gradient(6e-5), Severity::kWarning));
+
+  // Half precision rounds 2^16 times as coarsely.
+  SyntheticRun coarse;
+  coarse.run.of(Axis::kParameter)[1].dtype = "bfloat16";
+  const auto in_bfloat16 = [&](double gradient) {
+    return judge(kRule, coarse, 30, learning, [gradient](StepRecord& record) {
+      record.set(Quantity::kGradientNorm, 1, gradient);
+      record.set(Quantity::kWeightNorm, 1, 5);
+      record.set(Quantity::kUpdateRatio, 1, 0);
+    });
+  };
+  CHECK(is_healthy(in_bfloat16(3.2)));
+  CHECK(is(in_bfloat16(3.4), Severity::kWarning));  // 0.1 · 3.4 / 5 = 0.068
 }
 
 TEST_CASE("without update ratios nothing can be said", "[rules][step-without-effect]") {

@@ -80,11 +80,28 @@ TEST_CASE("updates of the weights' own size are an error when the loss suffers",
   CHECK(is(sized(rule, flat, updates(0.105)), Severity::kError));
 }
 
+TEST_CASE("a few updates that replace the weights are enough once the loss has suffered", "[rules][update-too-large]") {
+  const auto burst = [](double ratio, std::int64_t steps, const Loss& loss) {
+    return sized("update-too-large", loss, [=](StepRecord& record) {
+      const bool now = record.step >= 2 && record.step < 2 + steps;
+      updates(now ? ratio : 1e-3)(record);
+    });
+  };
+  const Outcome outcome = burst(0.5, 3, flat);
+  CHECK(is(outcome, Severity::kError));
+  CHECK(first_finding(outcome).first_step == 2);
+  CHECK(std::abs(advised(outcome) - 6e-4) < 1e-9);  // 0.1 · 10^-2.5 / 0.5
+  CHECK(is_healthy(burst(0.5, 2, flat)));
+  CHECK(is(burst(1.1, 1, flat), Severity::kError));
+  CHECK(is_healthy(burst(0.9, 1, flat)));
+  CHECK(is_healthy(burst(0.5, 3, learning)));
+}
+
 TEST_CASE("large first steps, one wild layer and weights that leave zero are no large updates",
           "[rules][update-too-large]") {
   const std::string rule = "update-too-large";
   CHECK(is_healthy(sized(rule, flat, [](StepRecord& record) {
-    if (record.step < 10) updates(0.3)(record);
+    if (record.step < 2) updates(0.3)(record);
     record.set(Quantity::kUpdateRatio, 0, 5);
   })));
   CHECK(is_not_evaluated(sized(rule, flat, [](StepRecord& record) {

@@ -46,6 +46,9 @@ TEST_CASE("growth counts from its threshold on, against no less than an ordinary
   CHECK(is_healthy(growing(flat, grows(2, 1e-4, 0.1, 4.6 * 31))));
   CHECK(is(growing(flat, grows(2, 1e-4, 0.1, 4.6 * 34)), Severity::kWarning));
   CHECK(is_healthy(growing(flat, grows(3, 5, 0.012))));  // A bias.
+  SyntheticRun positions;
+  positions.run.of(Axis::kParameter)[2].module = "";  // No layer's.
+  CHECK(is_healthy(growing(flat, grows(2, 5, 0.012), positions)));
   CHECK(is_healthy(growing(flat, [](StepRecord& record) {
     if (record.step % 40 == 0) record.set(Quantity::kWeightNorm, 2, 1e4);
   })));
@@ -100,6 +103,21 @@ TEST_CASE("a weight that starts at zero is judged by what it becomes", "[rules][
   CHECK(is_healthy(from_zero(0.7)));
   CHECK(is(from_zero(0), Severity::kError));
   CHECK(first_finding(from_zero(0)).first_step == 1);
+}
+
+TEST_CASE("zeros that stay because their gradient is zero are equal rows", "[rules][symmetric-weight]") {
+  const auto zeros = [](double gradient, double rate) {
+    return symmetric(60, flat, [=](StepRecord& record) {
+      record.set(Quantity::kRowSpread, 2, NAN);
+      record.set(Quantity::kWeightNorm, 2, 0);
+      record.set(Quantity::kGradientNorm, 2, gradient);
+      record.set(Quantity::kLearningRate, rate);
+    });
+  };
+  CHECK(is(zeros(0, 0.1), Severity::kError));
+  CHECK(is_healthy(zeros(0.2, 0.1)));
+  CHECK(is_healthy(zeros(0, 0)));
+  CHECK(is_healthy(zeros(NAN, 0.1)));
 }
 
 TEST_CASE("single rows, embeddings, fixed filters and a symmetry that breaks are healthy",

@@ -195,7 +195,7 @@ Rule dead_units() {
   };
   info.references = {"Lu et al., Dying ReLU and Initialization, arXiv 1903.06733",
                      "Maas et al., Rectifier nonlinearities improve neural network acoustic models, 2013"};
-  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"},         {"zero-gradient"},
+  info.effects = {{"vanishing-gradient"}, {"jacobian-growth"},         {"zero-gradient"}, {"vanishing-activation"},
                   {"collapsed-output"},   {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<DeadUnits>(std::move(info));
 }

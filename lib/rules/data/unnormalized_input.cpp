@@ -263,10 +263,14 @@ Rule unnormalized_input() {
       min_steps_option(10),
   };
   info.references = {"LeCun et al., Efficient BackProp, 1998, section 4.3", "Schoop et al., UMLAUT, CHI 2021"};
-  info.effects = {{"exploding-gradient"},      {"diverging-loss"},     {"dead-units"},           {"jacobian-growth"},
-                  {"vanishing-gradient"},      {"nonfinite-gradient"}, {"nonfinite-activation"}, {"nonfinite-weight"},
-                  {"nonfinite-loss"},          {"collapsed-output"},   {"initial-loss"},         {"loss-spike"},
-                  {"no-better-than-constant"}, {"oscillating-loss"},   {"plateaued-loss"}};
+  info.effects = {{"exploding-gradient"},   {"diverging-loss"},          {"dead-units"},
+                  {"jacobian-growth"},      {"vanishing-gradient"},      {"nonfinite-gradient"},
+                  {"nonfinite-activation"}, {"nonfinite-weight"},        {"nonfinite-loss"},
+                  {"update-too-large"},     {"growing-weight"},          {"saturated-activation"},
+                  {"zero-gradient"},        {"exploding-activation"},    {"nonfinite-optimizer-state"},
+                  {"half-precision-range"}, {"collapsed-output"},        {"initial-loss"},
+                  {"loss-spike"},           {"no-better-than-constant"}, {"oscillating-loss"},
+                  {"plateaued-loss"}};
   info.essential = true;
   return make_rule<UnnormalizedInput>(std::move(info));
 }

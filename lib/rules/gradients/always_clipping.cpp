@@ -113,7 +113,7 @@ Rule always_clipping() {
   };
   info.references = {"Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013",
                      "Zhang et al., Why gradient clipping accelerates training, arXiv 1905.11881"};
-  info.effects = {};
+  info.effects = {{"update-too-small"}};
   return make_rule<AlwaysClipping>(std::move(info));
 }
 

@@ -225,10 +225,11 @@ Rule exploding_gradient() {
   };
   info.references = {"Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013",
                      "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
-  info.effects = {{"diverging-loss"},          {"dead-units"},           {"nonfinite-gradient"},
-                  {"nonfinite-weight"},        {"nonfinite-activation"}, {"nonfinite-loss"},
-                  {"vanishing-gradient"},      {"collapsed-output"},     {"loss-spike"},
-                  {"no-better-than-constant"}, {"oscillating-loss"}};
+  info.effects = {{"diverging-loss"},       {"dead-units"},       {"nonfinite-gradient"}, {"nonfinite-weight"},
+                  {"nonfinite-activation"}, {"nonfinite-loss"},   {"vanishing-gradient"}, {"zero-gradient"},
+                  {"saturated-activation"}, {"growing-weight"},   {"update-too-large"},   {"nonfinite-optimizer-state"},
+                  {"exploding-activation"}, {"collapsed-output"}, {"loss-spike"},         {"no-better-than-constant"},
+                  {"oscillating-loss"}};
   return make_rule<ExplodingGradient>(std::move(info));
 }
 

@@ -230,8 +230,9 @@ Rule jacobian_growth() {
       "Hanin, Which neural net architectures give rise to exploding and vanishing gradients?, arXiv 1801.03744",
       "Schoenholz et al., Deep information propagation, 2017",
       "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
-  info.effects = {{"vanishing-gradient"}, {"exploding-gradient"}, {"diverging-loss"},       {"dead-units"},
-                  {"nonfinite-gradient"}, {"nonfinite-weight"},   {"nonfinite-activation"}, {"nonfinite-loss"}};
+  info.effects = {{"vanishing-gradient"}, {"exploding-gradient"},       {"diverging-loss"},       {"dead-units"},
+                  {"nonfinite-gradient"}, {"nonfinite-weight"},         {"nonfinite-activation"}, {"nonfinite-loss"},
+                  {"zero-gradient"},      {"nonfinite-optimizer-state"}};
   info.essential = true;
   return make_rule<JacobianGrowth>(std::move(info));
 }

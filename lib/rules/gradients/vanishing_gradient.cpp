@@ -153,7 +153,7 @@ Rule vanishing_gradient() {
   info.references = {
       "Bengio, Simard, Frasconi, Learning long-term dependencies with gradient descent is difficult, 1994",
       "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
-  info.effects = {{"no-better-than-constant"}, {"plateaued-loss"}};
+  info.effects = {{"adam-epsilon-dominates"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<VanishingGradient>(std::move(info));
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include <fmt/format.h>
@@ -48,7 +49,7 @@ class ZeroGradient final : public Judge {
     }
     if (zeros.size() == seen()) return unhealthy({all_of_them(zeros)});
     std::vector<Finding> findings;
-    for (const ModuleGroup& group : by_module(subjects_, zeros)) findings.push_back(finding(group));
+    for (const std::vector<std::size_t>& group : by_onset(zeros)) findings.push_back(finding(group));
     return unhealthy(std::move(findings), most_);
   }
 
@@ -82,6 +83,15 @@ class ZeroGradient final : public Judge {
     for (std::size_t i = 0; i < states_.size(); ++i)
       if (is_zero(states_[i])) zeros.push_back(i);
     return zeros;
+  }
+
+  /// What fell silent at one step did so for one reason.
+  std::vector<std::vector<std::size_t>> by_onset(const std::vector<std::size_t>& zeros) const {
+    std::map<std::int64_t, std::vector<std::size_t>> groups;
+    for (const std::size_t i : zeros) groups[states_[i].since].push_back(i);
+    std::vector<std::vector<std::size_t>> list;
+    for (auto& [onset, group] : groups) list.push_back(std::move(group));
+    return list;
   }
 
   std::size_t seen() const {
@@ -122,20 +132,21 @@ class ZeroGradient final : public Judge {
     return finding;
   }
 
-  Finding finding(const ModuleGroup& group) const {
-    const State& state = states_[group.parameters[0]];
-    const std::string names = list_of(names_of(subjects_, group.parameters), 3);
+  Finding finding(const std::vector<std::size_t>& group) const {
+    const State& state = states_[group[0]];
+    const std::string names = list_of(names_of(subjects_, group), 4);
+    const std::string& module = subjects_[group[0]].module;
     Finding finding = new_finding(
-        kId, harm_.learns() ? Severity::kInfo : Severity::kWarning, 0.8,
-        {{}, group.module, group.parameters.size() == 1 ? names : ""}, {state.since, state.last},
+        kId, harm_.learns() ? Severity::kInfo : Severity::kWarning, 0.8, {{}, module, group.size() == 1 ? names : ""},
+        {state.since, state.last},
         fmt::format(
             "The gradient of {} has been exactly 0 in every element since step {}, for {} recorded steps, while "
             "other parameters have one; {}.",
             names, state.since, state.streak, harm_.words()));
-    finding.evidence.push_back(streak_of(group.parameters[0]));
+    finding.evidence.push_back(streak_of(group[0]));
     // Dead from the start: nothing was pushed out of range by training.
-    finding.recommendations = state.from_start ? std::vector<Recommendation>{check_path(group.module), leaky()}
-                                               : std::vector<Recommendation>{leaky(), check_path(group.module)};
+    finding.recommendations = state.from_start ? std::vector<Recommendation>{check_path(module), leaky()}
+                                               : std::vector<Recommendation>{leaky(), check_path(module)};
     return finding;
   }
 
@@ -195,8 +206,9 @@ Rule zero_gradient() {
   info.method =
       "Counts recorded steps in a row in which a parameter's gradient norm is exactly 0 while the learning rate is "
       "not. "
-      "All parameters: error, unless the loss has come to its floor. Some: warning, one a module; information if the "
-      "loss is below half of its start.";
+      "All parameters: error, unless the loss has come to its floor. Some: warning, one for all that fell silent at "
+      "the "
+      "same step; information if the loss is below half of its start.";
   info.limits =
       "A residual branch or adapter that starts at zero has such gradients in its first step only. Rows of padding are "
       "no whole parameter. A loss below a hundredth of its start has no gradient and needs none.";
@@ -205,7 +217,7 @@ Rule zero_gradient() {
        "Adapters and residual branches that start at zero need one step, rare branches a few."},
       {"loss-floor", 0.01, "Loss over its start, below which no gradient is needed.",
        "Interpolating nets reach a gradient of exactly 0 in single precision."},
-      {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
+      {"max-findings", 8, "Onsets that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023", "Schoop et al., UMLAUT, CHI 2021"};
   info.effects = {{"vanishing-gradient"},

@@ -1,9 +1,11 @@
 #include "rules/support/init_advice.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -16,6 +18,13 @@ namespace {
 constexpr std::size_t kShown = 8;  ///< Weights that the code names.
 
 }  // namespace
+
+bool sums_products(const std::string& operator_kind) {
+  static constexpr std::array<std::string_view, 8> kParts{"mm",   "linear", "conv", "matmul",
+                                                          "lstm", "gru",    "rnn",  "attention"};
+  return std::any_of(kParts.begin(), kParts.end(),
+                     [&](std::string_view part) { return operator_kind.find(part) != std::string::npos; });
+}
 
 std::vector<std::int64_t> sizes_of(const std::string& shape) {
   std::vector<std::int64_t> sizes;

@@ -14,6 +14,9 @@ namespace gradhealth::rules {
 /// @param weight `kind` of the module's operator tells transposed convolutions from others.
 double init_gain(const Subject& weight, const std::string& operator_kind, double weight_norm);
 
+/// The operator adds up products of its inputs with the weight, so that the weight's scale decides the output's.
+bool sums_products(const std::string& operator_kind);
+
 /// Sizes of a shape such as "16x1x3x3"; empty if it is none.
 std::vector<std::int64_t> sizes_of(const std::string& shape);
 

@@ -115,9 +115,11 @@ Rule ascending_step() {
       min_steps_option(20),
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023"};
-  info.effects = {{"diverging-loss"},       {"nonfinite-loss"},      {"exploding-gradient"},   {"nonfinite-gradient"},
-                  {"nonfinite-weight"},     {"growing-weight"},      {"nonfinite-activation"}, {"dead-units"},
-                  {"saturated-activation"}, {"exploding-activation"}};
+  info.effects = {
+      {"diverging-loss"},       {"nonfinite-loss"},       {"exploding-gradient"},        {"nonfinite-gradient"},
+      {"nonfinite-weight"},     {"growing-weight"},       {"nonfinite-activation"},      {"dead-units"},
+      {"saturated-activation"}, {"exploding-activation"}, {"nonfinite-optimizer-state"}, {"update-too-large"},
+      {"zero-gradient"}};
   return make_rule<AscendingStep>(std::move(info));
 }
 

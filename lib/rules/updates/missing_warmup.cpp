@@ -41,8 +41,11 @@ class MissingWarmup final : public Judge {
     if (early && std::isfinite(loss)) observe_loss(loss, record.step);
     // Not finite is beyond what a warm-up mends: others tell that.
     if (!early && !back_ && std::isfinite(loss) && loss < start_) back_ = record.step;
-    const UpdateSizes sizes = update_sizes(run, record, layers_, scratch_);
     last_step_ = record.step;
+    // Without a rise nothing more is asked than that there were enough steps.
+    const bool settled = !early && later_.full() && risen_ < 2;
+    if (!adaptive_ || settled) return;
+    const UpdateSizes sizes = update_sizes(run, record, layers_, scratch_);
     if (sizes.layers == 0) return;
     if (!first_sizes_.full()) first_sizes_.push(sizes.median);
     if (!early) later_.push(sizes.median);
@@ -155,8 +158,9 @@ Rule missing_warmup() {
   };
   info.references = {"Liu et al., On the variance of the adaptive learning rate and beyond, arXiv 1908.03265",
                      "Ma, Yarats, On the adequacy of untuned warmup for adaptive optimization, arXiv 1910.04209"};
-  info.effects = {{"diverging-loss"}, {"exploding-gradient"}, {"dead-units"},     {"saturated-activation"},
-                  {"zero-gradient"},  {"vanishing-gradient"}, {"growing-weight"}, {"loss-spike"}};
+  info.effects = {{"diverging-loss"},       {"exploding-gradient"}, {"dead-units"},
+                  {"saturated-activation"}, {"zero-gradient"},      {"vanishing-gradient"},
+                  {"growing-weight"},       {"update-too-large"},   {"loss-spike"}};
   return make_rule<MissingWarmup>(std::move(info));
 }
 

@@ -9,6 +9,7 @@
 #include "rules/support/loss_harm.h"
 #include "rules/support/module_groups.h"
 #include "rules/support/new_finding.h"
+#include "rules/support/norm_modules.h"
 #include "rules/support/optimizer_advice.h"
 #include "rules/support/rule_support.h"
 
@@ -30,6 +31,7 @@ class ParameterNotOptimized final : public Judge {
       subjects_.push_back(parameters[i]);
       states_.emplace_back();
     }
+    norms_.update(run);
     if (const double rate = record.at(Quantity::kLearningRate); rate > 0) rate_ = rate;
     for (const Event& event : record.events) take_in(event);
     for (std::size_t i = 0; i < states_.size(); ++i) look_at(states_[i], record, i);
@@ -130,8 +132,10 @@ class ParameterNotOptimized final : public Judge {
 
   Finding finding(const ModuleGroup& group) const {
     const std::string names = list_of(names_of(subjects_, group.parameters), 3);
+    // Fine-tuning leaves normalisations as they are.
+    const Severity lenient = norms_.contains(group.module) ? Severity::kInfo : Severity::kWarning;
     Finding finding = new_finding(
-        kId, harm_.stands_still() ? Severity::kError : Severity::kWarning, 0.85,
+        kId, harm_.stands_still() ? Severity::kError : lenient, 0.85,
         {{}, group.module, group.parameters.size() == 1 ? names : ""}, {states_[group.parameters[0]].since, last_step_},
         fmt::format("The optimizer does not hold {}, which {} a gradient and stay{} as at the start{}; {}.", names,
                     group.parameters.size() == 1 ? "has" : "have", group.parameters.size() == 1 ? "s" : "", strangers(),
@@ -154,6 +158,7 @@ class ParameterNotOptimized final : public Judge {
   double most_;
   RunInfo info_;
   LossHarm harm_;
+  NormModules norms_;
   Alarm alarm_;
   std::vector<Subject> subjects_;
   std::vector<State> states_;
@@ -177,7 +182,7 @@ Rule parameter_not_optimized() {
       "Compares the optimizer's tensors with the model's parameters. A finding needs a parameter that it does not "
       "hold, "
       "that has a gradient at several recorded steps and that nobody updates. One a module. All of them: error; "
-      "otherwise a warning, an error if the loss stands still.";
+      "otherwise a warning, information for normalisations, an error if the loss stands still.";
   info.limits =
       "Parameters that a second optimizer updates move and are healthy. Frozen ones, and those without a gradient, are "
       "not looked at.";

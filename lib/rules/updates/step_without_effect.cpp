@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "rules/rules_list.h"
+#include "rules/support/norm_modules.h"
 #include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
@@ -11,6 +12,12 @@ namespace {
 
 constexpr const char* kId = "step-without-effect";
 constexpr double kUsualRate = 0.01;  ///< Stands in for a learning rate that was not recorded.
+
+/// Rounding error of a type over that of single precision.
+double coarseness(const std::string& dtype) {
+  if (dtype == "float16") return 1 << 13;
+  return dtype == "bfloat16" ? 1 << 16 : 1;
+}
 
 class StepWithoutEffect final : public Judge {
  public:
@@ -24,6 +31,7 @@ class StepWithoutEffect final : public Judge {
     if (steps_ == 0) info_ = run.info;
     const std::vector<Subject>& parameters = run.of(Axis::kParameter);
     for (std::size_t i = states_.size(); i < parameters.size(); ++i) states_.push_back({parameters[i]});
+    norms_.update(run);
     const double rate = record.at(Quantity::kLearningRate);
     if (std::isfinite(rate)) rate_ = rate;
     bool seen = false;
@@ -87,7 +95,7 @@ class StepWithoutEffect final : public Judge {
     state.last = record.step;
     state.gradient = gradient;
     const double step = rate_.value_or(kUsualRate) * gradient;
-    state.audible = !(step < rounding_ * record.at(Quantity::kWeightNorm, index));
+    state.audible = !(step < rounding_ * coarseness(state.subject.dtype) * record.at(Quantity::kWeightNorm, index));
     return true;
   }
 
@@ -129,7 +137,8 @@ class StepWithoutEffect final : public Judge {
       if (!is_still(state) || !state.audible) continue;
       Finding finding;
       finding.rule = kId;
-      finding.severity = Severity::kWarning;
+      // Fine-tuning leaves normalisations as they are.
+      finding.severity = norms_.contains(state.subject.module) ? Severity::kInfo : Severity::kWarning;
       finding.confidence = 0.8;
       finding.subject = ref(state.subject);
       finding.first_step = state.since;
@@ -210,6 +219,7 @@ class StepWithoutEffect final : public Judge {
   double rounding_;
   double most_;
   RunInfo info_;
+  NormModules norms_;
   std::vector<State> states_;
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;
@@ -231,8 +241,8 @@ Rule step_without_effect() {
       "called, or updates are so small that rounding swallows them.";
   info.method =
       "Counts recorded steps in a row in which a parameter's gradient is finite and not 0 while its update is exactly "
-      "0 and the learning rate is not. All parameters: error. Some: warning. A learning rate of 0 that lasts is "
-      "information.";
+      "0 and the learning rate is not. All parameters: error. Some: warning, of normalisations information. A learning "
+      "rate of 0 that lasts is information.";
   info.limits =
       "Needs update ratios. A parameter that is deliberately left out of the optimizer but not frozen gets a warning. "
       "Skipped steps with non-finite gradients do not count.";
@@ -241,7 +251,7 @@ Rule step_without_effect() {
       min_steps_option(10),
       {"rounding", 1e-6,
        "Learning rate times gradient norm over weight norm, below which rounding may swallow a single parameter's "
-       "update.",
+       "update; in half precision as many times as much as it is coarser.",
        "Sixteen times the rounding error of single precision; biases in front of a norm layer have gradients of "
        "1e-10."},
       {"max-findings", 8, "Parameters that get a finding of their own.", "What a person reads."},

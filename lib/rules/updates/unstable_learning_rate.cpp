@@ -118,10 +118,22 @@ Rule unstable_learning_rate() {
   info.references = {
       "Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
       "Cohen et al., Adaptive gradient methods at the edge of stability, arXiv 2207.14484"};
-  info.effects = {{"diverging-loss"},   {"exploding-gradient"}, {"update-too-large"},       {"nonfinite-loss"},
-                  {"nonfinite-weight"}, {"nonfinite-gradient"}, {"nonfinite-activation"},   {"dead-units"},
-                  {"growing-weight"},   {"zero-gradient"},      {"saturated-activation"},   {"exploding-activation"},
-                  {"loss-spike"},       {"oscillating-loss"},   {"no-better-than-constant"}};
+  info.effects = {{"diverging-loss"},
+                  {"exploding-gradient"},
+                  {"update-too-large"},
+                  {"nonfinite-loss"},
+                  {"nonfinite-weight"},
+                  {"nonfinite-gradient"},
+                  {"nonfinite-activation"},
+                  {"dead-units"},
+                  {"growing-weight"},
+                  {"zero-gradient"},
+                  {"saturated-activation"},
+                  {"exploding-activation"},
+                  {"nonfinite-optimizer-state"},
+                  {"loss-spike"},
+                  {"oscillating-loss"},
+                  {"no-better-than-constant"}};
   return make_rule<UnstableLearningRate>(std::move(info));
 }
 

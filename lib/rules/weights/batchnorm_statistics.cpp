@@ -30,6 +30,7 @@ class BatchnormStatistics final : public Judge {
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     for (std::size_t i = norms_.size(); i < activations.size(); ++i)
       norms_.push_back({activations[i], stats::Window(static_cast<std::size_t>(min_steps_))});
+    if (record.values(Quantity::kRunningStatisticsGap).empty()) return;
     std::size_t level = 0;
     for (std::size_t i = 0; i < norms_.size(); ++i) {
       observe_norm(norms_[i], record, i);

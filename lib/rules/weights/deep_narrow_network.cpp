@@ -36,10 +36,10 @@ class DeepNarrowNetwork final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
-    starvation_.observe(run, record);
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     if (activations.size() != activations_) look_at(run);
     if (activations_ == 0) return;
+    if (chain_ && beta_ > beta_limit_) starvation_.observe(run, record);
     if (steps_++ == 0) first_step_ = record.step;
     last_step_ = record.step;
     const auto now = severity();

@@ -86,6 +86,8 @@ class GrowingWeight final : public Judge {
     for (Weight& weight : weights_) weight.judged = false;
     for (const Layer& layer : layers_.all()) {
       Weight& weight = weights_[layer.parameter];
+      // What is no layer's, as learned positions, starts from any scale.
+      if (activations_ > 0 && (!layer.activation || !sums_products(activations[*layer.activation].kind))) continue;
       const std::string kind = layer.activation ? activations[*layer.activation].kind : "";
       const double gain = init_gain(weight.subject, kind, 1);
       weight.judged = true;
@@ -196,10 +198,11 @@ Rule growing_weight() {
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023",
                      "Loshchilov, Hutter, Decoupled weight decay regularization, arXiv 1711.05101"};
-  info.effects = {{"exploding-gradient"},   {"diverging-loss"},        {"nonfinite-loss"},
-                  {"nonfinite-gradient"},   {"nonfinite-weight"},      {"dead-units"},
-                  {"nonfinite-activation"}, {"exploding-activation"},  {"saturated-activation"},
-                  {"half-precision-range"}, {"attention-logit-growth"}};
+  info.effects = {{"exploding-gradient"},   {"diverging-loss"},         {"nonfinite-loss"},
+                  {"nonfinite-gradient"},   {"nonfinite-weight"},       {"dead-units"},
+                  {"nonfinite-activation"}, {"exploding-activation"},   {"saturated-activation"},
+                  {"half-precision-range"}, {"attention-logit-growth"}, {"nonfinite-optimizer-state"},
+                  {"zero-gradient"},        {"update-too-large"}};
   return make_rule<GrowingWeight>(std::move(info));
 }
 

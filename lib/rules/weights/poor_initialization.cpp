@@ -23,7 +23,8 @@ const double kHe = std::sqrt(2.0);
 constexpr double kStarved = 1e-3;  ///< First layer's relative gradient over the last one's.
 constexpr double kStarvedMedian = 0.1;
 constexpr double kStarvedSteps = 20;
-constexpr std::size_t kFirstSteps = 3;  ///< At which a weight is still what it was initialised to.
+constexpr std::int64_t kFewElements =
+    32;  ///< Up to there the deviation of random elements says little about their scale.
 
 class PoorInitialization final : public Judge {
  public:
@@ -36,14 +37,14 @@ class PoorInitialization final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
-    starvation_.observe(run, record);
+    if (steps_ == 0 || any_outside_) starvation_.observe(run, record);
     if (steps_ == 0 && run.info.first_step > 0) continues_ = true;
     if (continues_) return;
     const bool weights = !record.values(Quantity::kWeightNorm).empty();
     if (!weights) return;
     last_step_ = record.step;
     if (steps_ == 0) first_step_ = record.step;
-    if (steps_++ < kFirstSteps) measure(run, record);
+    if (steps_++ == 0) measure(run, record);
     const auto now = severity();
     alarm_.set(now ? static_cast<std::size_t>(*now) + 1 : 0);
   }
@@ -53,7 +54,7 @@ class PoorInitialization final : public Judge {
   Outcome outcome() const override {
     if (const auto now = severity()) return unhealthy({finding(*now)});
     if (continues_) return NotEvaluated{"the run goes on from a checkpoint: its first weights are not in this file"};
-    if (weights_.empty()) return NotEvaluated{"no weight with norm and shape was recorded at the first steps"};
+    if (weights_.empty()) return NotEvaluated{"no layer's weight with norm and shape was recorded at the first step"};
     if (static_cast<double>(steps_) < min_steps_) return too_few_steps(steps_, min_steps_);
     return Healthy{};
   }
@@ -72,16 +73,19 @@ class PoorInitialization final : public Judge {
       saturating_ = saturating_ || op == "tanh" || op == "sigmoid";
     }
     const SignalProfile profile = signal_profile(record, layers_, scratch_);
-    if (profile.layers >= 2 && !signal_) signal_ = profile.growth;
+    if (profile.layers >= 2) signal_ = profile.growth;
     for (const Layer& layer : layers_.all()) {
       const Subject& subject = run.of(Axis::kParameter)[layer.parameter];
-      const std::string kind = layer.activation ? activations[*layer.activation].kind : "";
-      const double gain = init_gain(subject, kind, record.at(Quantity::kWeightNorm, layer.parameter));
-      const bool known = std::any_of(weights_.begin(), weights_.end(),
-                                     [&](const Weight& weight) { return weight.subject.name == subject.name; });
+      // What is no layer's, as learned positions, has no fan-in.
+      if (!layer.activation || subject.size <= kFewElements || !sums_products(activations[*layer.activation].kind))
+        continue;
+      const double gain =
+          init_gain(subject, activations[*layer.activation].kind, record.at(Quantity::kWeightNorm, layer.parameter));
       // A weight of zeros is a choice: the last layer of a residual branch, an adapter.
-      if (!known && gain > 0 && std::isfinite(gain)) weights_.push_back({subject, gain});
+      if (gain > 0 && std::isfinite(gain)) weights_.push_back({subject, gain});
     }
+    any_outside_ =
+        std::any_of(weights_.begin(), weights_.end(), [&](const Weight& each) { return is_outside(each, harmful_); });
   }
 
   static bool is_outside(const Weight& weight, double factor) {
@@ -98,11 +102,7 @@ class PoorInitialization final : public Judge {
     });
   }
 
-  bool harmful() const {
-    const bool any =
-        std::any_of(weights_.begin(), weights_.end(), [&](const Weight& each) { return is_outside(each, harmful_); });
-    return any && (signal_follows() || starvation_.since().has_value());
-  }
+  bool harmful() const { return any_outside_ && (signal_follows() || starvation_.since().has_value()); }
 
   std::optional<Severity> severity() const {
     if (static_cast<double>(steps_) < min_steps_) return std::nullopt;
@@ -160,6 +160,7 @@ class PoorInitialization final : public Judge {
   std::vector<Weight> weights_;
   std::vector<double> scratch_;
   std::optional<double> signal_;  ///< ln of last over first signal at the start.
+  bool any_outside_ = false;      ///< By enough to do harm.
   bool saturating_ = false;
   bool continues_ = false;
   std::size_t steps_ = 0;
@@ -197,12 +198,14 @@ Rule poor_initialization() {
   };
   info.references = {"He et al., Delving deep into rectifiers, ICCV 2015",
                      "Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010"};
-  info.effects = {{"exploding-activation"}, {"vanishing-activation"},    {"exploding-gradient"},
-                  {"vanishing-gradient"},   {"jacobian-growth"},         {"dead-units"},
-                  {"saturated-activation"}, {"diverging-loss"},          {"nonfinite-loss"},
-                  {"nonfinite-gradient"},   {"nonfinite-weight"},        {"nonfinite-activation"},
-                  {"zero-gradient"},        {"half-precision-range"},    {"collapsed-output"},
-                  {"initial-loss"},         {"no-better-than-constant"}, {"plateaued-loss"}};
+  info.effects = {{"exploding-activation"},    {"vanishing-activation"}, {"exploding-gradient"},
+                  {"vanishing-gradient"},      {"jacobian-growth"},      {"dead-units"},
+                  {"saturated-activation"},    {"diverging-loss"},       {"nonfinite-loss"},
+                  {"nonfinite-gradient"},      {"nonfinite-weight"},     {"nonfinite-activation"},
+                  {"zero-gradient"},           {"half-precision-range"}, {"nonfinite-optimizer-state"},
+                  {"update-too-large"},        {"growing-weight"},       {"symmetric-weight"},
+                  {"update-too-small"},        {"collapsed-output"},     {"initial-loss"},
+                  {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<PoorInitialization>(std::move(info));
 }
 

@@ -53,7 +53,7 @@ class SymmetricWeight final : public Judge {
   struct Weight {
     Subject subject;
     bool judged = false;
-    std::size_t steps = 0;   ///< Recorded steps with a spread, which a weight of zeros has not.
+    std::size_t steps = 0;   ///< Recorded steps with a spread, which a weight that leaves zero has not.
     std::size_t streak = 0;  ///< Of them, those in a row whose rows were the same.
     bool trained = false;    ///< It has a gradient: fixed filters have none.
     double latest = NAN;
@@ -77,9 +77,13 @@ class SymmetricWeight final : public Judge {
   }
 
   void observe_weight(Weight& weight, const StepRecord& record, std::size_t index) const {
-    weight.trained = weight.trained || record.at(Quantity::kGradientNorm, index) > 0;
-    const double spread = record.at(Quantity::kRowSpread, index);
-    if (!std::isfinite(spread) || !(record.at(Quantity::kWeightNorm, index) > 0)) return;
+    const double gradient = record.at(Quantity::kGradientNorm, index);
+    const double norm = record.at(Quantity::kWeightNorm, index);
+    weight.trained = weight.trained || gradient >= 0;
+    // Zeros that get a gradient are on their way; with none they stay, and all rows are the same.
+    const bool stuck = norm == 0 && gradient == 0 && record.at(Quantity::kLearningRate) != 0;
+    const double spread = stuck ? 0 : record.at(Quantity::kRowSpread, index);
+    if (!std::isfinite(spread) || (norm == 0 && !stuck)) return;
     ++weight.steps;
     weight.latest = spread;
     if (!(spread < spread_)) {
@@ -130,8 +134,8 @@ Rule symmetric_weight() {
       "the layer is, it has one unit.";
   info.method =
       "Root mean square of the rows' differences from their mean, over that of the weight. Counts recorded steps in a "
-      "row in which it is next to nothing, of weights with two rows or more that have a gradient. Warning; an error if "
-      "the loss stands still or rises.";
+      "row in which it is next to nothing, or in which a weight of zeros gets a gradient of zeros; of weights with two "
+      "rows or more that are trained. Warning; an error if the loss stands still or rises.";
   info.limits =
       "A weight that starts at zero is looked at once it is not zero; random neighbours make its rows differ then. "
       "Biases, norm scales, embeddings and fixed filters are not looked at. Large weights are read in samples and have "
@@ -143,7 +147,8 @@ Rule symmetric_weight() {
       {"max-findings", 8, "Weights that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Goodfellow, Bengio, Courville, Deep Learning, 2016, section 8.4"};
-  info.effects = {{"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}};
+  info.effects = {{"dead-units"},       {"zero-gradient"},           {"vanishing-gradient"},
+                  {"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<SymmetricWeight>(std::move(info));
 }
 
