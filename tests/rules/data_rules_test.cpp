@@ -135,6 +135,13 @@ TEST_CASE("an input that changes its level for good is information, with a risin
   CHECK_FALSE(is(judge(rule, SyntheticRun(), 75, jumps, shift(3, 500)), Severity::kWarning));
   CHECK(is_not_evaluated(judge(rule, token_run(), 120, learning, shift(3, 500))));
   CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 40, learning)));
+  // A drift, though it goes as far and the loss rises.
+  const Fault drift = [](StepRecord& record) {
+    for (std::size_t f = 0; f < 4; ++f)
+      record.set(Quantity::kInputMean, f, record.at(Quantity::kInputMean, f) + 3e-3 * static_cast<double>(record.step));
+  };
+  const auto rising = [](std::int64_t step) { return learning(step) + (step >= 220 ? 2 : 0); };
+  CHECK(is(judge(rule, SyntheticRun(), 120, rising, drift), Severity::kInfo));
   // Agents move on through their world.
   SyntheticRun agent;
   agent.run.info.loss_kind = "reinforcement";
@@ -299,6 +306,8 @@ TEST_CASE("large targets are an error where they do harm, and nothing but inform
   CHECK(is(judge(rule, SyntheticRun(), 60, falls_to(0.05), regression(100, 40)), Severity::kInfo));
   CHECK(is(judge(rule, SyntheticRun(), 60, falls_to(0.12), regression(100, 40)), Severity::kWarning));
   CHECK(is(judge(rule, SyntheticRun(), 60, falls_to(0.17), regression(100, 40)), Severity::kError));
+  // Too early to tell.
+  CHECK(is(judge(rule, SyntheticRun(), 37, falls_to(0.12), regression(100, 40)), Severity::kInfo));
 }
 
 TEST_CASE("targets of unit scale and classes are no target to normalise", "[rules][unnormalized-target]") {

@@ -212,7 +212,7 @@ TEST_CASE("a first loss far above ln k is a warning if it stays there, else info
   const auto from = [](double start, double tau) {
     return [=](std::int64_t step) { return 0.3 + (start - 0.3) * std::exp(-static_cast<double>(step) / tau); };
   };
-  const Outcome outcome = judge(rule, SyntheticRun(), 60, from(20, 100), wide);
+  const Outcome outcome = judge(rule, SyntheticRun(), 60, from(20, 900), wide);
   REQUIRE(is(outcome, Severity::kWarning));
   const Finding& finding = first_finding(outcome);
   CHECK(finding.first_step == 0);
@@ -220,12 +220,12 @@ TEST_CASE("a first loss far above ln k is a warning if it stays there, else info
   REQUIRE(recommends(finding, "scale-init"));
   CHECK(finding.recommendations[0].code.find("net->named_parameters()[\"fc3.weight\"].mul_(0.05)") !=
         std::string::npos);
-  CHECK(is(judge(rule, SyntheticRun(), 60, from(20, 3), wide), Severity::kInfo));
+  CHECK(is(judge(rule, SyntheticRun(), 60, from(20, 60), wide), Severity::kInfo));
   // 3 ln 10 is 6.91, 1.5 ln 10 is 3.45.
-  CHECK(is(judge(rule, SyntheticRun(), 60, from(7.0, 100), wide), Severity::kWarning));
-  CHECK(is(judge(rule, SyntheticRun(), 60, from(6.8, 100), wide), Severity::kInfo));
-  CHECK(is(judge(rule, SyntheticRun(), 60, from(3.5, 100), wide), Severity::kInfo));
-  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, from(3.4, 100), wide)));
+  CHECK(is(judge(rule, SyntheticRun(), 60, from(7.0, 900), wide), Severity::kWarning));
+  CHECK(is(judge(rule, SyntheticRun(), 60, from(6.8, 900), wide), Severity::kInfo));
+  CHECK(is(judge(rule, SyntheticRun(), 60, from(3.5, 900), wide), Severity::kInfo));
+  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, from(3.4, 900), wide)));
 }
 
 TEST_CASE("losses that ln k says nothing about are not judged by it", "[rules][initial-loss]") {
@@ -239,5 +239,5 @@ TEST_CASE("losses that ln k says nothing about are not judged by it", "[rules][i
   SyntheticRun continued;
   continued.run.info.first_step = 1000;
   CHECK(is_not_evaluated(judge(rule, continued, 60, high, wide)));
-  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 10, learning)));
+  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 40, learning)));
 }

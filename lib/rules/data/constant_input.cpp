@@ -40,7 +40,8 @@ class ConstantInput final : public Judge {
     }
     bool any = false;
     bool varies = false;
-    for (std::size_t i = 0; i < features_.size(); ++i) {
+    // Only of tables single features are told; of anything else one that varies is enough.
+    for (std::size_t i = 0; i < features_.size() && !(varies && !is_table_); ++i) {
       const double deviation = record.at(Quantity::kInputStd, i);
       if (!std::isfinite(deviation)) continue;
       any = true;
@@ -116,8 +117,8 @@ class ConstantInput final : public Judge {
         "An index that is not used, a buffer that is written over, or a transform that clamps everything makes every "
         "sample the same; a model can then learn no more than the targets' mean.";
     advice.code =
-        "auto batch = *loader->begin();\n"
-        "const auto rows = batch.data.flatten(1).to(torch::kFloat64);\n"
+        "auto first = *loader->begin();\n"
+        "const auto rows = first.data.flatten(1).to(torch::kFloat64);\n"
         "TORCH_CHECK(rows.std(0).max().item<double>() > 0, \"all samples of the batch are the same\");";
     advice.confidence = 0.8;
     finding.recommendations.push_back(std::move(advice));

@@ -56,8 +56,9 @@ class DoubleNormalizedInput final : public Judge {
   void observe_range(const StepRecord& record) {
     const std::vector<double>& low = record.values(Quantity::kInputMin);
     const std::vector<double>& high = record.values(Quantity::kInputMax);
-    bool seen = false;
-    for (std::size_t i = 0; i < std::min(low.size(), high.size()); ++i) {
+    // Once too large, it stays so.
+    bool seen = steps_ > 0 && reach() > margin_ && !low.empty();
+    for (std::size_t i = 0; i < std::min(low.size(), high.size()) && !(seen && reach() > margin_); ++i) {
       if (!std::isfinite(low[i]) || !std::isfinite(high[i])) continue;
       seen = true;
       least_seen_ = std::min(least_seen_, low[i]);
@@ -83,11 +84,14 @@ class DoubleNormalizedInput final : public Judge {
   Finding finding() const {
     const bool sure = picture_ && reach() >= least_;
     Finding finding = new_finding(kId, *severity(), sure ? 0.9 : 0.4, {}, {first_step_, last_step_}, {});
-    finding.message = fmt::format(
-        "The model's input runs from {} to {}, which is {} times the range of pixels that were divided by 255: {}. {}.",
-        number(least_seen_), number(most_seen_), number(1 / kScale),
-        sure ? "it was normalised twice" : "its values hardly differ from zero",
-        harm_.stands_still() ? "It does harm: " + harm_.words() : "No harm is seen so far");
+    const std::string seen =
+        fmt::format("The model's input runs from {} to {}", number(least_seen_), number(most_seen_));
+    finding.message =
+        sure ? seen + fmt::format(": pixels that were scaled to 1 and then divided by 255 once more end at {}.",
+                                  number(1 / kScale))
+             : seen + ": its values hardly differ from zero.";
+    finding.message +=
+        harm_.stands_still() ? fmt::format(" It does harm: {}.", harm_.words()) : " No harm is seen so far.";
     finding.evidence.push_back(
         evidence("largest |value| of the input, times 255", reach(), "≤", margin_, Quantity::kInputMax));
     if (harm_.stands_still()) finding.evidence.push_back(loss_evidence(harm_));

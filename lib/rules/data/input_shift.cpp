@@ -21,7 +21,9 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "input-shift";
-constexpr std::size_t kLosses = 8;  ///< Compared before and after the shift.
+constexpr std::size_t kLosses = 8;      ///< Compared before and after the shift.
+constexpr std::size_t kFeatures = 256;  ///< Enough of them for a level, spread over all.
+constexpr double kAbrupt = 0.75;        ///< Share of the shift that is there within as many recorded steps.
 
 class InputShift final : public Judge {
  public:
@@ -30,8 +32,8 @@ class InputShift final : public Judge {
         size_(options.at("size")),
         rise_(options.at("loss-rise")),
         steps_(options.at("steps")),
-        mean_{stats::Window(window()), stats::Window(window())},
-        spread_{stats::Window(window()), stats::Window(window())} {}
+        mean_{stats::Window(window()), stats::Window(window()), stats::Window(kLosses)},
+        spread_{stats::Window(window()), stats::Window(window()), stats::Window(kLosses)} {}
 
   void observe(const Run& run, const StepRecord& record) override {
     const std::vector<Subject>& features = run.of(Axis::kFeature);
@@ -51,7 +53,8 @@ class InputShift final : public Judge {
     mean_.late.push(batch.mean());
     spread_.late.push(batch.deviation());
     const double unit = spread_.early.median();
-    observe_onset(std::abs(batch.mean() - mean_.early.median()) > size_ * unit / 2 ||
+    observe_onset(batch.mean(), batch.deviation(),
+                  std::abs(batch.mean() - mean_.early.median()) > size_ * unit / 2 ||
                       std::abs(batch.deviation() - unit) > size_ * unit / 2,
                   record.step);
     alarm_.set(alarm_level(severity()));
@@ -71,6 +74,7 @@ class InputShift final : public Judge {
   struct Level {
     stats::Window early;
     stats::Window late;
+    stats::Window soon;  ///< Right after the change began.
 
     double shift() const { return std::abs(late.median() - early.median()); }
     /// Batch noise on the quieter side hides nothing of what the other side does.
@@ -81,7 +85,7 @@ class InputShift final : public Judge {
 
   static stats::Moments pool(const std::vector<Subject>& features, const StepRecord& record) {
     stats::Moments pooled;
-    for (std::size_t i = 0; i < features.size(); ++i)
+    for (std::size_t i = 0; i < features.size(); i += 1 + features.size() / kFeatures)
       pooled.add_group(static_cast<double>(std::max<std::int64_t>(features[i].size, 1)),
                        record.at(Quantity::kInputMean, i), record.at(Quantity::kInputStd, i));
     return pooled;
@@ -92,11 +96,18 @@ class InputShift final : public Judge {
     if (since_ && !after_.full()) after_.push(loss);
   }
 
-  void observe_onset(bool away, std::int64_t step) {
+  void observe_onset(double mean, double deviation, bool away, std::int64_t step) {
     if (away && !since_) {
       since_ = step;
       after_.clear();
-    } else if (!away && since_ && !shifted()) {
+      mean_.soon.clear();
+      spread_.soon.clear();
+    }
+    if (since_ && !mean_.soon.full()) {
+      mean_.soon.push(mean);
+      spread_.soon.push(deviation);
+    }
+    if (!away && since_ && !shifted()) {
       since_.reset();
     }
   }
@@ -108,6 +119,11 @@ class InputShift final : public Judge {
 
   bool shifted() const { return is_shift(mean_) || is_shift(spread_); }
 
+  /// At once, as when a switch is thrown; data of a generator or an agent drift.
+  bool abrupt(const Level& level) const {
+    return std::abs(level.soon.median() - level.early.median()) > kAbrupt * level.shift();
+  }
+
   double loss_rise() const {
     const double unit = std::max(rise_ * std::abs(before_.median()), 3 * before_.sigma());
     return (after_.median() - before_.median()) / unit;
@@ -115,7 +131,9 @@ class InputShift final : public Judge {
 
   std::optional<Severity> severity() const {
     if (is_embedding(consumer_) || !since_ || !shifted()) return std::nullopt;
-    return minimized_ && after_.full() && loss_rise() > 1 ? Severity::kWarning : Severity::kInfo;
+    return minimized_ && after_.full() && loss_rise() > 1 && abrupt(is_shift(mean_) ? mean_ : spread_)
+               ? Severity::kWarning
+               : Severity::kInfo;
   }
 
   Finding finding() const {
@@ -183,7 +201,8 @@ Rule input_shift() {
       "Compares the pooled mean and standard deviation of the first 30 recorded batches with those of the latest 30, "
       "by "
       "medians. A change for good is one of more than 8 standard deviations of the batches' own level and of more than "
-      "half a standard deviation of the input. A warning if the loss rises along with it, else information.";
+      "half a standard deviation of the input. A warning if it is abrupt and the loss rises along with it, else "
+      "information.";
   info.limits =
       "Curricula and schedules of augmentation shift on purpose; the inputs of agents and of adversaries do so by "
       "nature. A single feature's shift among many is not seen.";

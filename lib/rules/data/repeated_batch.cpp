@@ -90,8 +90,10 @@ class RepeatedBatch final : public Judge {
   Finding finding() const {
     Finding finding = new_finding(kId, *severity(), 0.8, {}, {first_step_, last_step_}, {});
     finding.message = fmt::format(
-        "All {} recorded steps but {} saw the same batch of {} samples: its statistics are the same to the last digit.",
-        same_.judged + 1, same_.judged - same_.seen, number(latest_batch_));
+        "{} of {} recorded steps saw the batch of {} samples that the step before had seen: its statistics are the "
+        "same "
+        "to the last digit.",
+        same_.seen, same_.judged, number(latest_batch_));
     finding.evidence.push_back(evidence("share of the recorded steps whose input is that of the step before",
                                         same_.share(), "≥", share_, Quantity::kInputMean));
     if (*severity() == Severity::kWarning) {

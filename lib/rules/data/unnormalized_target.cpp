@@ -81,8 +81,9 @@ class UnnormalizedTarget final : public Judge {
       return std::nullopt;
     if (harm() != Harm::kNone) return Severity::kError;
     if (static_cast<double>(steps_) < min_steps_) return std::nullopt;
+    const bool long_enough = static_cast<double>(last_step_ - first_step_) >= updates_;
     // It is learnt all the same: the optimizer copes, and the units are the trainer's business.
-    return harm_.loss().fell_by(1 - learnt_) ? Severity::kInfo : Severity::kWarning;
+    return !long_enough || harm_.loss().fell_by(1 - learnt_) ? Severity::kInfo : Severity::kWarning;
   }
 
   Finding finding() const {

@@ -229,11 +229,7 @@ Rule no_gradient() {
       {"max-findings", 8, "Modules that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025", "PyTorch documentation, Autograd mechanics"};
-  info.effects = {{"vanishing-gradient"},
-                  {"step-without-effect", Reach::kSameModule},
-                  {"collapsed-output"},
-                  {"no-better-than-constant"},
-                  {"plateaued-loss"}};
+  info.effects = {{"vanishing-gradient"}, {"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}};
   return make_rule<NoGradient>(std::move(info));
 }
 

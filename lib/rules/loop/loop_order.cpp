@@ -62,23 +62,22 @@ class LoopOrder final : public Judge {
 
   /// Gradients reached the activations, yet step() found none in any parameter.
   void observe_gradients(const Run& run, const StepRecord& record) {
-    bool arrives = false;
-    for (const double norm : record.values(Quantity::kActivationGradientNorm)) arrives = arrives || norm > 0;
+    const std::vector<double>& arriving = record.values(Quantity::kActivationGradientNorm);
+    const bool arrives = std::any_of(arriving.begin(), arriving.end(), [](double norm) { return norm > 0; });
     const std::size_t parameters = run.of(Axis::kParameter).size();
     const auto frozen = static_cast<std::size_t>(std::count(frozen_.begin(), frozen_.end(), std::uint8_t{1}));
     if (!arrives || parameters == 0 || frozen >= parameters) return;
-    bool any = false;
-    for (const double norm : record.values(Quantity::kGradientNorm)) any = any || (norm != 0 && !std::isnan(norm));
+    const std::vector<double>& found = record.values(Quantity::kGradientNorm);
+    const bool any =
+        std::any_of(found.begin(), found.end(), [](double norm) { return norm != 0 && !std::isnan(norm); });
     gone_.add(!any && !(record.at(Quantity::kGlobalGradientNorm) > 0), record.step);
   }
 
   void observe_updates(const StepRecord& record) {
-    bool known = false;
-    bool moves = false;
-    for (const double ratio : record.values(Quantity::kUpdateRatio)) {
-      known = known || !std::isnan(ratio);
-      moves = moves || ratio > 0;
-    }
+    const std::vector<double>& ratios = record.values(Quantity::kUpdateRatio);
+    const bool moves = std::any_of(ratios.begin(), ratios.end(), [](double ratio) { return ratio > 0; });
+    const bool known =
+        moves || std::any_of(ratios.begin(), ratios.end(), [](double ratio) { return !std::isnan(ratio); });
     if (known) moves_.add(moves, record.step);
   }
 

@@ -41,6 +41,7 @@ class BroadcastTarget final : public Judge {
     loss_.observe(record);
     take_patterns(patterns_, "broadcast-in-loss", record);
     if (floor_.operators().known()) ++count_;
+    if (!record.events.empty()) pair_ = find_pair();
     last_step_ = record.step;
     alarm_.set(alarm_level(severity()));
   }
@@ -64,7 +65,7 @@ class BroadcastTarget final : public Judge {
     bool crossed = false;
   };
 
-  std::optional<Pair> pair() const {
+  std::optional<Pair> find_pair() const {
     for (const LossOperator& each : floor_.operators().all())
       if ((is_regression_loss(each.name) || is_binary_loss(each.name)) && crosses(each.prediction, each.target))
         return Pair{each.name, each.subject, each.prediction, each.target, each.step, true};
@@ -74,15 +75,14 @@ class BroadcastTarget final : public Judge {
   }
 
   std::optional<Severity> severity() const {
-    const auto found = pair();
-    if (!found) return std::nullopt;
+    if (!pair_) return std::nullopt;
     // Broadcasting one number over all samples, or a loss over all pairs, may be meant; it learns then.
     const bool learns = loss_.count() >= 8 && loss_.fell_by(1 - learnt_);
-    return found->crossed && !learns ? Severity::kError : Severity::kWarning;
+    return pair_->crossed && !learns ? Severity::kError : Severity::kWarning;
   }
 
   Finding finding() const {
-    const Pair found = *pair();
+    const Pair& found = *pair_;
     Finding finding = new_finding(kId, *severity(), found.crossed ? 0.95 : 0.6, {{}, {}, found.subject},
                                   {found.step, last_step_}, {});
     finding.message = fmt::format(
@@ -112,6 +112,7 @@ class BroadcastTarget final : public Judge {
   ConstantLoss floor_;
   LossTrack loss_;
   std::vector<OperatorPattern> patterns_;
+  std::optional<Pair> pair_;
   Alarm alarm_;
   std::size_t count_ = 0;
   std::int64_t last_step_ = 0;

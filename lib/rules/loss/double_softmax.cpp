@@ -112,8 +112,9 @@ class DoubleSoftmax final : public Judge {
                                 loss.name, classes_, distributions_.seen)
                           : fmt::format("The loss rests where a softmax of probabilities has its floor.");
     if (!std::isnan(classes_)) {
-      finding.message += fmt::format(" With {:.0f} classes it cannot fall below {}; it is {}.", classes_,
-                                     number(floor()), number(loss_.recent()));
+      finding.message += fmt::format(" With {:.0f} classes such a loss cannot fall below {}; it is {}{}.", classes_,
+                                     number(floor()), number(loss_.recent()),
+                                     loss_.recent() < below_ * floor() ? ", so that its classes are weighted" : "");
       finding.evidence.push_back(evidence("loss, against the floor of a double softmax", loss_.recent(), "≥",
                                           below_ * floor(), Quantity::kLoss));
     }

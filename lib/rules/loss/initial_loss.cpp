@@ -163,7 +163,7 @@ Rule initial_loss() {
       "up.";
   info.method =
       "Compares the loss of step 0 with ln k. More than 1.5 times as large is information; a warning needs 3 times as "
-      "much and 2 nats more, and a loss that has not come near ln k within the first 20 recorded steps.";
+      "much and 2 nats more, and a loss that has not come near ln k within the first 50 recorded steps.";
   info.limits =
       "Pretrained models start elsewhere, mostly lower, which is not judged, nor is a loss that is larger than logits "
       "in "
@@ -177,7 +177,8 @@ Rule initial_loss() {
       {"mention-ratio", 1.5, "First loss over ln k, for information.",
        "Logits of unit scale give 1.2 for ten classes."},
       {"lasting-ratio", 1.5, "Loss over ln k at which it still is high after the first steps.", "As for the first."},
-      {"steps", 20, "Recorded steps after which it must have come down.", "Those that are always recorded."},
+      {"steps", 50, "Recorded steps after which it must have come down.",
+       "Some hundred updates: an epoch of a small set."},
   };
   info.references = {"Karpathy, A recipe for training neural networks, 2019",
                      "Ben Braiek and Khomh, TheDeepChecker, 2022"};

@@ -23,6 +23,7 @@ namespace {
 
 constexpr const char* kId = "oscillating-loss";
 constexpr std::size_t kWindow = 48;  ///< Latest losses whose swings are looked at.
+constexpr std::size_t kLayers = 32;  ///< Enough of them for a median, spread over the depth.
 constexpr std::size_t kPairs = 40;   ///< Of successive changes of the loss.
 constexpr double kFalling = 0.25;    ///< Of the range, from quarter to quarter: more than noise does.
 
@@ -76,8 +77,9 @@ class OscillatingLoss final : public Judge {
  private:
   void observe_updates(const StepRecord& record) {
     ratios_now_.clear();
-    for (const Layer& layer : layers_.all()) {
-      const double ratio = record.at(Quantity::kUpdateRatio, layer.parameter);
+    const std::vector<Layer>& layers = layers_.all();
+    for (std::size_t i = 0; i < layers.size(); i += 1 + layers.size() / kLayers) {
+      const double ratio = record.at(Quantity::kUpdateRatio, layers[i].parameter);
       if (std::isfinite(ratio)) ratios_now_.push_back(ratio);
     }
     if (!ratios_now_.empty()) ratios_.push(stats::median_in_place(ratios_now_.data(), ratios_now_.size()));
