@@ -1,9 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -25,6 +23,7 @@
 #include "hooks/capture/watched_parameters.h"
 #include "hooks/messenger.h"
 #include "hooks/optimizer_info.h"
+#include "hooks/option_checks.h"
 #include "hooks/origin/origin_finder.h"
 #include "hooks/probes/prober.h"
 #include "hooks/run_description.h"
@@ -35,6 +34,7 @@
 #include "hooks/steps/gradient_clipping.h"
 #include "hooks/steps/graph_watch.h"
 #include "hooks/steps/loss_watch.h"
+#include "hooks/steps/named_values.h"
 #include "hooks/steps/schedule.h"
 #include "hooks/steps/state_watch.h"
 #include "hooks/steps/step_doubts.h"
@@ -51,42 +51,20 @@ using Clock = std::chrono::steady_clock;
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-bool environment_is(const char* variable, std::string_view value) {
-  const char* set = std::getenv(variable);
-  return set && value == set;
-}
-
-void check(const MonitorOptions& options) {
-  if (options.every < 0) throw UsageError(fmt::format("MonitorOptions::every is {}; it counts steps", options.every));
-  if (options.probe_every < 0)
-    throw UsageError(fmt::format("MonitorOptions::probe_every is {}; it counts recorded steps", options.probe_every));
-  if (!(options.budget >= 0 && options.budget <= 1))
-    throw UsageError(
-        fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1", options.budget));
-  if (options.first_step < 0)
-    throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
-}
-
-hooks::ScheduleOptions schedule_options(const MonitorOptions& options) {
-  const char* ci = std::getenv("CI");
-  const bool in_ci = ci && *ci;
-  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes, options.first_step};
-}
-
 }  // namespace
 
 class Monitor::Impl {
  public:
   Impl(const NamedTensors& parameters, const NamedTensors& buffers, std::weak_ptr<torch::nn::Module> module,
        torch::optim::Optimizer* optimizer, const std::filesystem::path& path, MonitorOptions options)
-      : options_((check(options), std::move(options))),
+      : options_((hooks::check(options), std::move(options))),
         messenger_(options_.messages),
-        schedule_(schedule_options(options_)),
+        schedule_(hooks::schedule_options(options_)),
         optimizer_(optimizer),
         clipping_(parameters),
         stranger_watch_(std::move(module)),
         steps_(options_.first_step) {
-    if (environment_is("GRADHEALTH", "off")) {
+    if (hooks::switched_off()) {
       state_ = MonitorState::kOff;
       return;
     }
@@ -156,7 +134,7 @@ class Monitor::Impl {
   }
 
   void record(const std::string& name, double value) noexcept {
-    guarded([&] { named_[name] = value; });
+    guarded([&] { named_.set(name, value); });
   }
 
   void tap(const std::string& name, const at::Tensor& tensor) noexcept {
@@ -240,7 +218,7 @@ class Monitor::Impl {
             read_update(Ending::kRunEnds);
             add_step(seconds(Clock::now() - created_), nullptr);
           }
-          set_named(queue_.last().row);
+          named_.record(run_, queue_.last().row);
         }
         read_update(Ending::kRunEnds);
         deliver(Waiting::kUntilReady);
@@ -493,7 +471,7 @@ class Monitor::Impl {
     if (optimizer_)
       if (const std::optional<double> rate = hooks::learning_rate(*optimizer_))
         step.row.set(Quantity::kLearningRate, *rate);
-    set_named(step.row);
+    named_.record(run_, step.row);
     weigh_ = capture != nullptr;
     deliver(Waiting::kNone);
     begin_step(steps_ + 1);
@@ -524,18 +502,6 @@ class Monitor::Impl {
       parameters.emplace_back(parameter.name, parameter.tensor);
     clipping_ = hooks::GradientClipping(parameters);
     return events;
-  }
-
-  void set_named(StepRecord& row) {
-    for (const auto& [name, value] : named_) {
-      std::vector<Subject>& subjects = run_.of(Axis::kNamed);
-      const auto found =
-          std::find_if(subjects.begin(), subjects.end(), [&n = name](const Subject& s) { return s.name == n; });
-      const auto index = static_cast<std::size_t>(found - subjects.begin());
-      if (found == subjects.end()) subjects.push_back({name, "", "named", "", "float64", 1});
-      row.set(Quantity::kNamedValue, index, value);
-    }
-    named_.clear();
   }
 
   void read_update(Ending ending) { queue_.read_update(ending, *parameter_recorder_); }
@@ -627,7 +593,7 @@ class Monitor::Impl {
   std::shared_ptr<hooks::StepCapture> capture_;  ///< Of the step in progress, if it is recorded.
   hooks::StepQueue queue_;
   std::optional<hooks::StepInFlight> early_;  ///< Of the step in progress: its gradients, before they were changed.
-  std::map<std::string, double> named_;
+  hooks::NamedValues named_;
   std::filesystem::path path_;
   std::string error_;
   MonitorState state_ = MonitorState::kRecording;

@@ -64,6 +64,10 @@ EvaluationPasses::EvaluationPasses(std::shared_ptr<const StorageTable> table,
       first_module_(std::move(first_module)),
       looking_(!first_module_.empty()) {}
 
+bool EvaluationPasses::may_concern(std::string_view op) const {
+  return looking_.load(std::memory_order_relaxed) && (in_pass_.load(std::memory_order_relaxed) || is_layer(op));
+}
+
 bool EvaluationPasses::begins_pass(std::string_view op, c10::ArrayRef<const at::Tensor*> tensors) {
   if (!is_layer(op)) return false;
   const at::Tensor* data = nullptr;
@@ -85,7 +89,8 @@ bool EvaluationPasses::begins_pass(std::string_view op, c10::ArrayRef<const at::
     return false;
   }
   passes_.push_back(sums_of(*data));
-  in_pass_ = seen_ = true;
+  in_pass_ = true;
+  seen_ = true;
   thread_ = std::this_thread::get_id();
   return true;
 }
@@ -122,7 +127,9 @@ void EvaluationPasses::interrupt(c10::ArrayRef<const at::Tensor*> inputs) {
 
 EvaluationSums EvaluationPasses::finish() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  looking_ = in_pass_ = seen_ = false;
+  looking_ = false;
+  in_pass_ = false;
+  seen_ = false;
   followed_.clear();
   EvaluationSums all;
   for (const EvaluationSums& pass : passes_) all += pass;

@@ -39,8 +39,10 @@ class EvaluationPasses {
   EvaluationPasses(std::shared_ptr<const StorageTable> table, std::shared_ptr<const ParameterList> parameters,
                    std::string first_module);
 
-  /// Whether there is anything left to look at; and whether a pass has been.
-  bool looking() const { return looking_.load(std::memory_order_relaxed); }
+  /// Whether `begin` may find anything in the operator: cheap, because most of what runs without gradients is an
+  /// optimizer's, or a rollout's beyond the passes that are looked at.
+  bool may_concern(std::string_view op) const;
+  /// Whether a pass has begun so far.
   bool seen() const { return seen_.load(std::memory_order_relaxed); }
   /// At the start of an operator for which gradients are off. @returns whether its end is wanted, too.
   bool begin(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, c10::ArrayRef<const at::Tensor*> tensors);
@@ -61,7 +63,7 @@ class EvaluationPasses {
   std::atomic<bool> seen_{false};
   std::mutex mutex_;
   std::thread::id thread_;  ///< Of the pass in progress.
-  bool in_pass_ = false;
+  std::atomic<bool> in_pass_{false};
   std::vector<EvaluationSums> passes_;
   TensorNotes<std::size_t> followed_;  ///< What was made in which pass.
 };

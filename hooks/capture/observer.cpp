@@ -117,18 +117,17 @@ bool in_evaluation(const ThreadState& thread) {
 
 std::unique_ptr<at::ObserverContext> start_evaluation(ThreadState& thread, const at::RecordFunction& function) {
   std::unique_ptr<OperatorContext> context;
+  const std::string_view op = operator_name(function.name());
   for (const std::weak_ptr<StepCapture>& weak : thread.captures) {
     const std::shared_ptr<StepCapture> capture = weak.lock();
-    if (!capture || !capture->evaluation().looking()) continue;
+    if (!capture || !capture->evaluation().may_concern(op)) continue;
     const auto begun = std::chrono::steady_clock::now();
     without_throwing(*capture, [&] {
       const Quiet quiet;
       const auto inputs = function.inputs();
       const c10::ArrayRef<c10::IValue> arguments =
           own(c10::ArrayRef<c10::IValue>(inputs.data(), inputs.size()), function.num_inputs());
-      if (!capture->evaluation().begin(operator_name(function.name()), arguments,
-                                       tensors_in(arguments, arguments.size())))
-        return;
+      if (!capture->evaluation().begin(op, arguments, tensors_in(arguments, arguments.size()))) return;
       if (!context) context = std::make_unique<OperatorContext>();
       context->evaluations.push_back(capture);
     });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <ATen/ATen.h>
 
@@ -10,6 +11,10 @@ namespace {
 
 // What is added to probabilities so that their logarithm is finite.
 constexpr double kNextToNothing = 1e-3;
+
+constexpr std::size_t kFewComparisons = 8;
+constexpr std::size_t kMostComparisons = 256;
+constexpr std::size_t kMostModes = 20'000;
 
 constexpr std::int64_t kFewValues = 16'384;
 constexpr std::int64_t kManyValues = 65'536;
@@ -128,6 +133,46 @@ std::unique_ptr<OperatorNotes> notes_on(std::string_view op, c10::ArrayRef<const
   notes.find_softmax();
   notes.look_closer();
   return notes.take();
+}
+
+bool StepFacts::may_compare_by_hand() const { return comparisons.size() < kFewComparisons; }
+
+int StepFacts::add(Comparison&& comparison, int of) {
+  if (comparisons.size() >= kMostComparisons) return of;
+  comparison.of = of;
+  comparisons.push_back(std::move(comparison));
+  return static_cast<int>(comparisons.size()) - 1;
+}
+
+void StepFacts::reduce(int comparison) {
+  while (comparison >= 0) {
+    Comparison& reduced = comparisons[static_cast<std::size_t>(comparison)];
+    reduced.reduced = true;
+    comparison = reduced.of;
+  }
+}
+
+void StepFacts::add(Mode mode, int call) {
+  if (modes.size() >= kMostModes) return;
+  mode.call = call;
+  modes.push_back(mode);
+}
+
+void StepFacts::add(std::vector<OperatorPattern>&& found, int own_call, int comparison) {
+  for (OperatorPattern& pattern : found) {
+    if (patterns.size() >= kMostComparisons) return;
+    if (pattern.of_output) pattern.call = own_call;
+    if (pattern.needs_loss) pattern.comparison = comparison;
+    patterns.push_back(std::move(pattern));
+  }
+}
+
+void StepFacts::give(TargetSums&& target) {
+  if (given_targets.size() < kMostComparisons) given_targets.push_back(std::move(target));
+}
+
+void StepFacts::give(InputSums&& input) {
+  if (given_inputs.size() < kMostComparisons) given_inputs.push_back(std::move(input));
 }
 
 }  // namespace gradhealth::hooks

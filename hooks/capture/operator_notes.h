@@ -49,7 +49,7 @@ struct OperatorNotes {
 std::unique_ptr<OperatorNotes> notes_on(std::string_view op, c10::ArrayRef<const c10::IValue> arguments,
                                         const NoteOptions& options, const FindOrigin& origin_of);
 
-/// What the operators of one step have told.
+/// What the operators of one step have told. The functions leave out what is too much of a kind.
 struct StepFacts {
   std::vector<Comparison> comparisons;
   std::vector<OperatorPattern> patterns;
@@ -57,6 +57,18 @@ struct StepFacts {
   EvaluationSums evaluation;
   std::vector<TargetSums> given_targets;  ///< By Monitor::target(), …
   std::vector<InputSums> given_inputs;    ///< … and Monitor::input().
+
+  /// Whether there still is room for differences that may turn out to be no loss.
+  bool may_compare_by_hand() const;
+  /// Takes in a comparison that uses another one's result, if `of` is not -1. @returns its index.
+  int add(Comparison&& comparison, int of);
+  /// What was made of this comparison is one number; and so of those whose results it uses.
+  void reduce(int comparison);
+  void add(Mode mode, int call);
+  /// @param own_call of the operator, -1 if it is none. @param comparison that it takes part in.
+  void add(std::vector<OperatorPattern>&& found, int own_call, int comparison);
+  void give(TargetSums&& target);
+  void give(InputSums&& input);
 };
 
 }  // namespace gradhealth::hooks

@@ -93,7 +93,7 @@ void ParameterRecorder::read(ParameterReadings& readings, Weights weights, Readb
     one.weight = whole ? tensor_sums(weight) : sampled_sums(weight, kSampledElements);
     one.sample.take(weight);
     if (const at::Tensor& gradient = weight.grad(); same_places(weight, gradient)) one.gradient_sample.take(gradient);
-    if (whole) one.row_spread = row_spread(weight);
+    if (whole) one.row_spread = row_spread(weight, one.weight->sum_squares);
     if ((whole || silent_[i]) && weight.numel() > kSampleElements) one.checksum = checksum(weight);
   }
 }

@@ -24,9 +24,6 @@ constexpr std::size_t kMostCalls = 20'000;
 
 constexpr std::size_t kMostFollowed = 16 * kMostCalls;
 constexpr std::size_t kMostStrangers = 64;
-constexpr std::size_t kMostComparisons = 256;
-/// Differences that are read although they may turn out to be no loss.
-constexpr std::size_t kFewComparisons = 8;
 
 /// Something that gathers a gradient, or a view of it.
 bool is_leaf(const at::Tensor& tensor) {
@@ -223,7 +220,7 @@ void StepCapture::look(std::string_view op, c10::ArrayRef<const c10::IValue> arg
   NoteOptions options{sampling_.elements == Sampling::kEverything, compares_by_hand_};
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    options.compares_by_hand &= facts_.comparisons.size() < kFewComparisons;
+    options.compares_by_hand &= facts_.may_compare_by_hand();
   }
   claim.notes = notes_on(op, arguments, options, [this](const at::Tensor& tensor) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -235,16 +232,9 @@ void StepCapture::note_comparison(Claim& claim, const at::Tensor& output) {
   const bool begins = claim.notes && claim.notes->comparison && output.requires_grad();
   if (!begins && claim.comparison < 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (begins && facts_.comparisons.size() < kMostComparisons) {
-    claim.notes->comparison->of = claim.comparison;
-    claim.comparison = static_cast<int>(facts_.comparisons.size());
-    facts_.comparisons.push_back(std::move(*claim.notes->comparison));
-  }
-  for (int i = output.dim() > 0 ? -1 : claim.comparison; i >= 0;) {
-    Comparison& comparison = facts_.comparisons[static_cast<std::size_t>(i)];
-    comparison.reduced = true;
-    i = comparison.of;
-  }
+  if (finished_) return;
+  if (begins) claim.comparison = facts_.add(std::move(*claim.notes->comparison), claim.comparison);
+  if (output.dim() == 0) facts_.reduce(claim.comparison);
 }
 
 /// @param call the operator's own, -1 if it is none.
@@ -252,16 +242,8 @@ void StepCapture::note_call(Claim& claim, int call) {
   if (!claim.notes) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_) return;
-  if (claim.notes->mode && facts_.modes.size() < kMostCalls) {
-    claim.notes->mode->call = call >= 0 ? call : claim.parent;
-    facts_.modes.push_back(*claim.notes->mode);
-  }
-  for (OperatorPattern& pattern : claim.notes->patterns) {
-    if (facts_.patterns.size() >= kMostComparisons) return;
-    if (pattern.of_output) pattern.call = call;
-    if (pattern.needs_loss) pattern.comparison = claim.comparison;
-    facts_.patterns.push_back(std::move(pattern));
-  }
+  if (claim.notes->mode) facts_.add(*claim.notes->mode, call >= 0 ? call : claim.parent);
+  facts_.add(std::move(claim.notes->patterns), call, claim.comparison);
 }
 
 void StepCapture::end(std::string_view op, Claim&& claim, c10::ArrayRef<const at::Tensor*> outputs) {
@@ -390,7 +372,7 @@ void StepCapture::give_target(const at::Tensor& target) {
   if (!has_values(target)) return;
   TargetSums sums = target_sums(target, std::nullopt, kSampledElements);
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!finished_ && facts_.given_targets.size() < kMostComparisons) facts_.given_targets.push_back(std::move(sums));
+  if (!finished_) facts_.give(std::move(sums));
 }
 
 void StepCapture::give_input(const at::Tensor& input) {
@@ -399,7 +381,7 @@ void StepCapture::give_input(const at::Tensor& input) {
   InputSums sums = reading_of(input) == Reading::kLater ? late_input_sums(input, units, "input", *readback_)
                                                         : input_sums(input, units, "input");
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!finished_ && facts_.given_inputs.size() < kMostComparisons) facts_.given_inputs.push_back(std::move(sums));
+  if (!finished_) facts_.give(std::move(sums));
 }
 
 ActivationSums StepCapture::read(const at::Tensor& tensor, Units units, const Outside* outside) {

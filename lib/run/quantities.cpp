@@ -39,7 +39,8 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
     {Quantity::kTargetBatchEntropy, Axis::kRun, f64, "target_batch_entropy", "nats",
      "Entropy of the frequencies of the classes among this step's targets."},
     {Quantity::kPredictionMean, Axis::kRun, f64, "prediction_mean", "1",
-     "Mean of what the loss compares with the targets, as it enters the loss's operator."},
+     "Mean of what the loss compares with the targets, as it enters the loss's operator; of large predictions from evenly "
+     "spaced samples, like all that is said of predictions and targets."},
     {Quantity::kPredictionStd, Axis::kRun, f64, "prediction_std", "1", "Standard deviation of the same."},
     {Quantity::kPredictionMin, Axis::kRun, f64, "prediction_min", "1", "Smallest of them."},
     {Quantity::kPredictionMax, Axis::kRun, f64, "prediction_max", "1", "Largest of them."},
@@ -58,13 +59,15 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
      "Batch and instance normalisations of the differentiated passes that used the batch's statistics."},
     {Quantity::kNormsEvaluation, Axis::kRun, f64, "norms_evaluation", "calls", "Those that used running statistics."},
     {Quantity::kDropoutsTraining, Axis::kRun, f64, "dropouts_training", "calls",
-     "Dropouts of the differentiated passes that dropped."},
+     "Dropouts of the differentiated passes that dropped; those of probability 0 are not counted."},
     {Quantity::kDropoutsEvaluation, Axis::kRun, f64, "dropouts_evaluation", "calls",
      "Those that passed everything on."},
     {Quantity::kGraphsAlive, Axis::kRun, f64, "graphs_alive", "graphs",
-     "Autograd graphs of the last 20 recorded steps before this one that are still held by something."},
+     "Autograd graphs of the last 20 recorded steps before this one, without the last two, that are still held by "
+     "something."},
     {Quantity::kBuffersNonfinite, Axis::kRun, f64, "buffers_nonfinite", "elements",
-     "NaN or infinite elements of the model's buffers before the step's update."},
+     "NaN or infinite elements of the model's buffers before the step's update; infinities that were there from the start, "
+     "as in masks, are not counted."},
     {Quantity::kOptimizerStateNonfinite, Axis::kRun, f64, "optimizer_state_nonfinite", "elements",
      "NaN or infinite elements among those sampled of the optimizer's moments, before the step's update."},
     {Quantity::kEvalSamples, Axis::kRun, f64, "eval_samples", "samples",
@@ -93,7 +96,8 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
      "Share of the sampled elements with a gradient other than zero that the step's update left exactly as they were."},
     {Quantity::kRowSpread, Axis::kParameter, f32, "row_spread", "1",
      "Root mean square of the rows' differences from their mean over the weight's root mean square before the step's "
-     "update, rows being all that shares the first index; 0: all rows are the same. Only where weights are read whole."},
+     "update, rows being all that shares the first index; 0: all rows are the same. Only where weights of up to 4 Mi elements are "
+     "read whole."},
     {Quantity::kActivationMean, Axis::kActivation, f32, "mean", "1", "Mean over the elements that were read."},
     {Quantity::kActivationStd, Axis::kActivation, f32, "std", "1", "Standard deviation over the elements that were read."},
     {Quantity::kActivationRms, Axis::kActivation, f32, "rms", "1", "Root mean square over the elements that were read."},

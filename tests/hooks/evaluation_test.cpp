@@ -1,6 +1,8 @@
 // Passes without gradients between two steps.
 #include <cmath>
 #include <functional>
+#include <optional>
+#include <vector>
 
 #include <torch/torch.h>
 
@@ -110,4 +112,45 @@ TEST_CASE("a checkpoint's forward is no evaluation", "[hooks][evaluation]") {
         return Checkpoint::apply(input, net) + net->forward(x);
       });
   for (const StepRecord& row : rows.rows) CHECK(std::isnan(row.at(Quantity::kEvalSamples)));
+}
+
+TEST_CASE("evaluation passes, targets and inputs that are shown leave the weights as they are", "[hooks][evaluation]") {
+  const auto weights = [](bool monitored) {
+    TemporaryDirectory directory;
+    nn::Sequential net = net_with_modes();
+    torch::optim::Adam optimizer(net->parameters(), torch::optim::AdamOptions(0.01));
+    std::optional<Monitor> monitor;
+    if (monitored) monitor.emplace(*net, optimizer, directory / "run.h5", every_step());
+    torch::manual_seed(8);
+    for (int step = 0; step < 30; ++step) {
+      {
+        const torch::NoGradGuard guard;  // Dropout draws here, too: the generator is part of what must not change.
+        net->forward(torch::randn({10, 4}));
+      }
+      optimizer.zero_grad();
+      const torch::Tensor x = torch::randn({8, 4});
+      const torch::Tensor y = torch::randint(2, {8});
+      if (monitor) {
+        monitor->input(x);
+        monitor->target(y);
+      }
+      const torch::Tensor loss = torch::nll_loss(torch::softmax(net->forward(x), 1).log(), y);
+      loss.backward();
+      if (monitor) monitor->step(loss);
+      optimizer.step();
+    }
+    if (monitor) {
+      monitor->close();
+      CHECK(monitor->status().error.empty());
+      CHECK(monitor->status().recorded_steps == 30);
+    }
+    std::vector<torch::Tensor> state = net->parameters();
+    for (const torch::Tensor& buffer : net->buffers()) state.push_back(buffer);
+    state.push_back(torch::rand({1}));
+    return state;
+  };
+  const std::vector<torch::Tensor> with = weights(true);
+  const std::vector<torch::Tensor> without = weights(false);
+  REQUIRE(with.size() == without.size());
+  for (std::size_t i = 0; i < with.size(); ++i) CHECK(torch::equal(with[i], without[i]));
 }

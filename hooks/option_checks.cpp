@@ -1,0 +1,34 @@
+#include "hooks/option_checks.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <gradhealth/errors.h>
+
+namespace gradhealth::hooks {
+
+void check(const MonitorOptions& options) {
+  if (options.every < 0) throw UsageError(fmt::format("MonitorOptions::every is {}; it counts steps", options.every));
+  if (options.probe_every < 0)
+    throw UsageError(fmt::format("MonitorOptions::probe_every is {}; it counts recorded steps", options.probe_every));
+  if (!(options.budget >= 0 && options.budget <= 1))
+    throw UsageError(
+        fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1", options.budget));
+  if (options.first_step < 0)
+    throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
+}
+
+ScheduleOptions schedule_options(const MonitorOptions& options) {
+  const char* ci = std::getenv("CI");
+  const bool in_ci = ci && *ci;
+  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes, options.first_step};
+}
+
+bool switched_off() {
+  const char* set = std::getenv("GRADHEALTH");
+  return set && std::string_view(set) == "off";
+}
+
+}  // namespace gradhealth::hooks
