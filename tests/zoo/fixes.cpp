@@ -81,14 +81,18 @@ const std::map<std::string, Fix>& fixes() {
       {"keep-float-weights", [](auto&, Settings& s) { s.dtype = "float32"; }},
       {"keep-graph", [](auto&, Settings& s) { s.detached = false; }},
       {"larger-batch", [](auto&, Settings& s) { s.batch *= 8; }},
+      {"lower-epsilon", [](const Recommendation& a, Settings& s) { s.epsilon = value(a, "eps"); }},
       {"lower-learning-rate", set_rate},
+      {"lower-weight-decay", [](const Recommendation& a, Settings& s) { s.weight_decay = value(a, "weight_decay"); }},
       {"match-output-range", [](auto&, Settings& s) { s.head.clear(); }},
       {"match-target-shape", [](auto&, Settings& s) { s.matching_shapes = true; }},
       {"mean-reduction", [](auto&, Settings& s) { s.sum = false; }},
+      {"normalize-evaluation", mend_loader},
       {"normalize-input", [](const Recommendation& a, Settings& s) { s.normalization = normalization(a); }},
       {"normalize-target", [](const Recommendation& a, Settings& s) { s.target_normalization = normalization(a); }},
       {"order-loop", [](auto&, Settings& s) { s.order = "right"; }},
       {"pass-logits", use_logits},
+      {"batchnorm-momentum", [](auto&, Settings& s) { s.norm_momentum = 0.1; }},
       {"raise-learning-rate", set_rate},
       {"random-init", [](auto&, Settings& s) { s.init = "default"; }},
       {"rebuild-optimizer", [](auto&, Settings& s) { s.optimized = "all"; }},
@@ -107,8 +111,8 @@ const std::map<std::string, Fix>& fixes() {
       {"use-stable-loss", use_logits},
       {"warm-up", [](auto&, Settings& s) { s.warm_up = s.steps / 5; }},
       {"widen-layers",
-       [](auto&, Settings& s) {
-         for (std::int64_t& width : s.hidden) width = std::max<std::int64_t>(width, 64);
+       [](const Recommendation& a, Settings& s) {
+         for (std::int64_t& width : s.hidden) width = static_cast<std::int64_t>(value(a, "width"));
        }},
       {"zero-grad", [](auto&, Settings& s) { s.zero_grad = true; }},
   };

@@ -55,7 +55,7 @@ struct Mlp : Net {
     for (const std::int64_t width : settings.hidden) {
       const std::string index = std::to_string(layers.size());
       layers.push_back(nn::Linear(inputs, width));
-      if (!(settings.unregistered && layers.size() == 1)) register_module("fc" + index, layers.back());
+      if (!(settings.unregistered && layers.size() == 2)) register_module("fc" + index, layers.back());
       norms.push_back(make_norm(settings, width, false));
       if (norms.back()) register_module("norm" + index, norms.back());
       inputs = width;
@@ -171,7 +171,7 @@ torch::Tensor activate(const std::string& name, const torch::Tensor& x) {
   if (name == "tanh") return torch::tanh(x);
   if (name == "sigmoid") return torch::sigmoid(x);
   if (name == "exp") return torch::exp(x);
-  if (name == "sqrt") return torch::sqrt(torch::relu(x));
+  if (name == "sqrt") return torch::sqrt(x * x.gt(0));
   if (name == "softmax") return torch::softmax(x, 1);
   if (name == "log_softmax") return torch::log_softmax(x, 1);
   throw std::runtime_error("there is no activation function " + name);

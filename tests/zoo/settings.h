@@ -45,7 +45,7 @@ struct Settings {
   std::string head;                     ///< What the model ends in: "softmax", "log_softmax", "sigmoid", "relu", …
   bool frozen_first = false;
   bool detached = false;      ///< Somebody detaches the last hidden activation.
-  bool unregistered = false;  ///< The first layer is a member that was not registered.
+  bool unregistered = false;  ///< The second layer is a member that was not registered.
   std::string dtype = "float32";
   double norm_momentum = 0.1;
 

@@ -189,7 +189,9 @@ Rule constant_input() {
       min_steps_option(20),
   };
   info.references = {"Ben Braiek and Khomh, TheDeepChecker, 2022"};
-  info.effects = {{"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}, {"repeated-batch"}};
+  info.effects = {{"collapsed-output"}, {"no-better-than-constant"}, {"plateaued-loss"}, {"repeated-batch"},
+                  {"dead-units"},       {"vanishing-gradient"},      {"zero-gradient"},  {"jacobian-growth"},
+                  {"symmetric-weight"}, {"gradient-noise"}};
   return make_rule<ConstantInput>(std::move(info));
 }
 

@@ -105,7 +105,7 @@ class EvalInputMismatch final : public Judge {
 
   Recommendation advice() const {
     Recommendation advice;
-    advice.id = "normalize-input";
+    advice.id = "normalize-evaluation";
     advice.why = "A model knows inputs of the size that it was trained on; on others its outputs mean nothing.";
     const double factor = deviation_ / training_.deviation();
     const bool pixels = std::abs(factor / 255 - 1) < 0.3;

@@ -173,9 +173,26 @@ Rule unnormalized_target() {
       min_steps_option(20),
   };
   info.references = {"LeCun et al., Efficient BackProp, 1998, section 4.5"};
-  info.effects = {{"collapsed-output"},        {"dead-units"},         {"diverging-loss"}, {"exploding-gradient"},
-                  {"no-better-than-constant"}, {"nonfinite-gradient"}, {"nonfinite-loss"}, {"nonfinite-weight"},
-                  {"output-range-mismatch"},   {"plateaued-loss"}};
+  info.effects = {{"collapsed-output"},
+                  {"dead-units"},
+                  {"diverging-loss"},
+                  {"exploding-gradient"},
+                  {"no-better-than-constant"},
+                  {"nonfinite-gradient"},
+                  {"nonfinite-loss"},
+                  {"nonfinite-weight"},
+                  {"output-range-mismatch"},
+                  {"plateaued-loss"},
+                  {"update-too-large"},
+                  {"growing-weight"},
+                  {"exploding-activation"},
+                  {"nonfinite-activation"},
+                  {"zero-gradient"},
+                  {"saturated-activation"},
+                  {"loss-spike"},
+                  {"oscillating-loss"},
+                  {"initial-loss"},
+                  {"nonfinite-optimizer-state"}};
   return make_rule<UnnormalizedTarget>(std::move(info));
 }
 

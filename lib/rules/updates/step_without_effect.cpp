@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "rules/rules_list.h"
+#include "rules/support/loss_harm.h"
 #include "rules/support/norm_modules.h"
 #include "rules/support/rule_support.h"
 
@@ -29,6 +30,7 @@ class StepWithoutEffect final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     if (steps_ == 0) info_ = run.info;
+    harm_.observe(run, record);
     const std::vector<Subject>& parameters = run.of(Axis::kParameter);
     for (std::size_t i = states_.size(); i < parameters.size(); ++i) states_.push_back({parameters[i]});
     norms_.update(run);
@@ -48,6 +50,10 @@ class StepWithoutEffect final : public Judge {
     const std::size_t still = count_still();
     if (still > most_still_) {
       most_still_ = still;
+      ++alarms_;
+    }
+    if (!rate_is_dead_ && no_rate && static_cast<double>(zero_rate_steps_) >= min_steps_ && harm_.stands_still()) {
+      rate_is_dead_ = true;
       ++alarms_;
     }
   }
@@ -157,7 +163,8 @@ class StepWithoutEffect final : public Judge {
   Finding zero_rate() const {
     Finding finding;
     finding.rule = kId;
-    finding.severity = Severity::kInfo;
+    // A schedule may end at 0; one that never leaves it trains nothing.
+    finding.severity = harm_.stands_still() && zero_rate_steps_ == steps_ ? Severity::kError : Severity::kInfo;
     finding.first_step = zero_rate_since_;
     finding.last_step = zero_rate_last_;
     finding.message =
@@ -219,11 +226,13 @@ class StepWithoutEffect final : public Judge {
   double rounding_;
   double most_;
   RunInfo info_;
+  LossHarm harm_;
   NormModules norms_;
   std::vector<State> states_;
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;
   std::size_t most_still_ = 0;
+  bool rate_is_dead_ = false;
   std::size_t zero_rate_steps_ = 0;
   std::int64_t zero_rate_since_ = 0;
   std::int64_t zero_rate_last_ = 0;

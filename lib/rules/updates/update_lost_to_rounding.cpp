@@ -130,7 +130,8 @@ Rule update_lost_to_rounding() {
   };
   info.references = {"Zamirai et al., Revisiting bfloat16 training, arXiv 2010.06192",
                      "Micikevicius et al., Mixed precision training, arXiv 1710.03740"};
-  info.effects = {{"step-without-effect"}, {"update-too-small"}};
+  info.effects = {{"step-without-effect"},     {"update-too-small"},        {"plateaued-loss"},
+                  {"no-better-than-constant"}, {"parameter-not-optimized"}, {"collapsed-output"}};
   return make_rule<UpdateLostToRounding>(std::move(info));
 }
 

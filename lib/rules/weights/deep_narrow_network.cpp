@@ -11,16 +11,12 @@
 #include "rules/support/new_finding.h"
 #include "rules/support/operators.h"
 #include "rules/support/rule_support.h"
-#include "rules/support/starvation.h"
 
 namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "deep-narrow-network";
 constexpr std::size_t kDepth = 3;  ///< Layers with weights; fewer have no depth.
-constexpr double kStarved = 1e-3;  ///< First layer's relative gradient over the last one's.
-constexpr double kStarvedMedian = 0.1;
-constexpr double kStarvedSteps = 20;
 
 bool is_linear(const std::string& kind) {
   const std::string op = operator_name(kind);
@@ -30,16 +26,13 @@ bool is_linear(const std::string& kind) {
 class DeepNarrowNetwork final : public Judge {
  public:
   explicit DeepNarrowNetwork(const RuleOptions& options)
-      : beta_limit_(options.at("inverse-width")),
-        min_steps_(options.at("min-steps")),
-        starvation_({kStarved, kStarvedMedian, kStarvedSteps}) {}
+      : beta_limit_(options.at("inverse-width")), min_steps_(options.at("min-steps")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     if (activations.size() != activations_) look_at(run);
     if (activations_ == 0) return;
-    if (chain_ && beta_ > beta_limit_) starvation_.observe(run, record);
     if (steps_++ == 0) first_step_ = record.step;
     last_step_ = record.step;
     const auto now = severity();
@@ -83,8 +76,7 @@ class DeepNarrowNetwork final : public Judge {
 
   std::optional<Severity> severity() const {
     if (!chain_ || static_cast<double>(steps_) < min_steps_ || !(beta_ > beta_limit_)) return std::nullopt;
-    const bool starves = starvation_.starves() && harm_.stands_still();
-    return starves || harm_.rose() ? Severity::kWarning : Severity::kInfo;
+    return harm_.any() ? Severity::kWarning : Severity::kInfo;
   }
 
   Finding finding(Severity severity) const {
@@ -122,7 +114,6 @@ class DeepNarrowNetwork final : public Judge {
   double min_steps_;
   LossHarm harm_;
   Alarm alarm_;
-  Starvation starvation_;
   Layers layers_;
   bool chain_ = false;
   double beta_ = 0;
@@ -144,7 +135,7 @@ Rule deep_narrow_network() {
       "the inverse widths of the hidden layers. Beyond 1, whether a start trains at all is a matter of luck.";
   info.method =
       "β, the sum of 1/width over the hidden layers, of chains of linear layers: known before any data. Information; a "
-      "warning if the first layers are starved of gradient while the loss stands still, or the loss rises.";
+      "warning if the loss stands still or rises.";
   info.limits =
       "Only for chains of linear layers without norm layers, attention or embeddings. Residual connections are not "
       "seen: a residual net without norm layers gets the information, too.";
@@ -156,8 +147,10 @@ Rule deep_narrow_network() {
   info.references = {
       "Hanin, Which neural net architectures give rise to exploding and vanishing gradients?, arXiv 1801.03744",
       "Hanin, Nica, Products of many large random matrices and gradients in deep neural networks, arXiv 1812.05994"};
-  info.effects = {{"vanishing-gradient"}, {"exploding-gradient"},   {"jacobian-growth"}, {"vanishing-activation"},
-                  {"dead-units"},         {"exploding-activation"}, {"zero-gradient"},   {"diverging-loss"}};
+  info.effects = {
+      {"vanishing-gradient"}, {"exploding-gradient"},   {"jacobian-growth"},         {"vanishing-activation"},
+      {"dead-units"},         {"exploding-activation"}, {"zero-gradient"},           {"diverging-loss"},
+      {"plateaued-loss"},     {"collapsed-output"},     {"no-better-than-constant"}, {"poor-initialization"}};
   return make_rule<DeepNarrowNetwork>(std::move(info));
 }
 
