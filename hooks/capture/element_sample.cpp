@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 
 #include <ATen/ATen.h>
 
@@ -66,13 +67,32 @@ void Alignment::add(double a, double b) {
 
 void Alignment::add(const std::vector<double>& a, const std::vector<double>& b) {
   if (a.size() != b.size()) return;
-  for (std::size_t i = 0; i < a.size(); ++i) add(a[i], b[i]);
+  Alignment piece;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    piece.product_ += a[i] * b[i];
+    piece.a_squares_ += a[i] * a[i];
+    piece.b_squares_ += b[i] * b[i];
+  }
+  if (!std::isfinite(piece.a_squares_ + piece.b_squares_)) {
+    for (std::size_t i = 0; i < a.size(); ++i) add(a[i], b[i]);
+    return;
+  }
+  product_ += piece.product_;
+  a_squares_ += piece.a_squares_;
+  b_squares_ += piece.b_squares_;
 }
 
 std::optional<double> Alignment::cosine() const {
   const double cosine = product_ / std::sqrt(a_squares_) / std::sqrt(b_squares_);
   if (!std::isfinite(cosine)) return std::nullopt;
   return std::clamp(cosine, -1.0, 1.0);
+}
+
+std::vector<double> descent_between(const ElementSample& then, const ElementSample& now) {
+  if (then.values().size() != now.values().size()) return {};
+  std::vector<double> descent(then.values().size());
+  std::transform(then.values().begin(), then.values().end(), now.values().begin(), descent.begin(), std::minus<>());
+  return descent;
 }
 
 std::optional<double> unchanged_fraction(const ElementSample& then, const ElementSample& now,

@@ -48,6 +48,9 @@ class Alignment {
   double b_squares_ = 0;
 };
 
+/// By how much each element has become smaller; empty if the samples are not of the same places.
+std::vector<double> descent_between(const ElementSample& then, const ElementSample& now);
+
 /// Share of the elements whose gradient is neither zero nor not a number that are exactly what they were; nothing if
 /// there is none.
 std::optional<double> unchanged_fraction(const ElementSample& then, const ElementSample& now,

@@ -1,7 +1,6 @@
 #include "hooks/capture/evaluation_passes.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -17,15 +16,6 @@ namespace {
 constexpr std::size_t kMostPasses = 4;
 constexpr std::size_t kMostFollowed = 10'000;
 constexpr std::int64_t kMostValues = 262'144;
-
-/// Operators that apply a weight. An optimizer, which runs without gradients too, uses none of them.
-bool is_layer(std::string_view op) {
-  constexpr std::array<std::string_view, 18> kLayers{
-      "addmm",  "batch_norm", "bilinear",      "bmm",        "embedding", "embedding_bag", "group_norm",
-      "gru",    "gru_cell",   "instance_norm", "layer_norm", "linear",    "lstm",          "lstm_cell",
-      "matmul", "mm",         "rnn_relu",      "rnn_tanh"};
-  return counts_channels(op) || std::binary_search(kLayers.begin(), kLayers.end(), op);
-}
 
 EvaluationSums sums_of(const at::Tensor& input) {
   EvaluationSums sums;
@@ -46,6 +36,22 @@ EvaluationSums sums_of(const at::Tensor& input) {
 
 }  // namespace
 
+bool may_begin_evaluation(std::string_view op) {
+  switch (op.empty() ? '\0' : op.front()) {
+    case '_':
+    case 'c': return counts_channels(op);
+    case 'a': return op == "addmm";
+    case 'b': return op == "batch_norm" || op == "bmm" || op == "bilinear";
+    case 'e': return op == "embedding" || op == "embedding_bag";
+    case 'g': return op == "group_norm" || op == "gru" || op == "gru_cell";
+    case 'i': return op == "instance_norm";
+    case 'l': return op == "linear" || op == "layer_norm" || op == "lstm" || op == "lstm_cell";
+    case 'm': return op == "mm" || op == "matmul";
+    case 'r': return op == "rnn_relu" || op == "rnn_tanh";
+    default: return false;
+  }
+}
+
 EvaluationSums& EvaluationSums::operator+=(const EvaluationSums& other) {
   passes += other.passes;
   samples += other.samples;
@@ -64,12 +70,8 @@ EvaluationPasses::EvaluationPasses(std::shared_ptr<const StorageTable> table,
       first_module_(std::move(first_module)),
       looking_(!first_module_.empty()) {}
 
-bool EvaluationPasses::may_concern(std::string_view op) const {
-  return looking_.load(std::memory_order_relaxed) && (in_pass_.load(std::memory_order_relaxed) || is_layer(op));
-}
-
 bool EvaluationPasses::begins_pass(std::string_view op, c10::ArrayRef<const at::Tensor*> tensors) {
-  if (!is_layer(op)) return false;
+  if (!may_begin_evaluation(op)) return false;
   const at::Tensor* data = nullptr;
   bool of_first = false;
   for (const at::Tensor* each : tensors) {

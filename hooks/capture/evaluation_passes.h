@@ -18,6 +18,10 @@
 
 namespace gradhealth::hooks {
 
+/// Whether a pass may begin with an operator: one that applies a weight. Cheap, because most of what
+/// runs without gradients is an optimizer's, which uses none of them.
+bool may_begin_evaluation(std::string_view op);
+
 /// What passes without gradients have shown.
 struct EvaluationSums {
   std::int64_t passes = 0;
@@ -39,9 +43,8 @@ class EvaluationPasses {
   EvaluationPasses(std::shared_ptr<const StorageTable> table, std::shared_ptr<const ParameterList> parameters,
                    std::string first_module);
 
-  /// Whether `begin` may find anything in the operator: cheap, because most of what runs without gradients is an
-  /// optimizer's, or a rollout's beyond the passes that are looked at.
-  bool may_concern(std::string_view op) const;
+  /// Whether there is anything left to look at.
+  bool looking() const { return looking_.load(std::memory_order_relaxed); }
   /// Whether a pass has begun so far.
   bool seen() const { return seen_.load(std::memory_order_relaxed); }
   /// At the start of an operator for which gradients are off. @returns whether its end is wanted, too.
@@ -63,7 +66,7 @@ class EvaluationPasses {
   std::atomic<bool> seen_{false};
   std::mutex mutex_;
   std::thread::id thread_;  ///< Of the pass in progress.
-  std::atomic<bool> in_pass_{false};
+  bool in_pass_ = false;
   std::vector<EvaluationSums> passes_;
   TensorNotes<std::size_t> followed_;  ///< What was made in which pass.
 };

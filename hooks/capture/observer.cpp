@@ -33,6 +33,7 @@ bool callback_enabled = false;           // Guarded by registry_mutex.
 constexpr std::int64_t kNanosecondsPerOperator = 400;
 
 struct ThreadState {
+  bool evaluating = false;     ///< A pass without gradients may be going on.
   int claimed = 0;             ///< Depth of operators inside one that was claimed.
   std::vector<bool> backward;  ///< Nodes being differentiated; true for custom functions, which may run a forward.
   std::uint64_t version = 0;   ///< Of the copy below.
@@ -116,11 +117,12 @@ bool in_evaluation(const ThreadState& thread) {
 }
 
 std::unique_ptr<at::ObserverContext> start_evaluation(ThreadState& thread, const at::RecordFunction& function) {
-  std::unique_ptr<OperatorContext> context;
   const std::string_view op = operator_name(function.name());
+  if (!thread.evaluating && !may_begin_evaluation(op)) return nullptr;
+  std::unique_ptr<OperatorContext> context;
   for (const std::weak_ptr<StepCapture>& weak : thread.captures) {
     const std::shared_ptr<StepCapture> capture = weak.lock();
-    if (!capture || !capture->evaluation().may_concern(op)) continue;
+    if (!capture || !capture->evaluation().looking()) continue;
     const auto begun = std::chrono::steady_clock::now();
     without_throwing(*capture, [&] {
       const Quiet quiet;
@@ -133,6 +135,7 @@ std::unique_ptr<at::ObserverContext> start_evaluation(ThreadState& thread, const
     });
     capture->add_time((std::chrono::steady_clock::now() - begun).count());
   }
+  thread.evaluating |= context != nullptr;
   if (context) ++thread.claimed;
   return context;
 }
@@ -145,6 +148,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   }
   if (in_evaluation(thread)) return start_evaluation(thread, function);
   if (!in_forward(thread)) return nullptr;
+  thread.evaluating = false;
   if (replaying()) return nullptr;  // The same step a second time.
   const auto inputs = function.inputs();
   const TensorPointers tensors =

@@ -152,9 +152,8 @@ void ParameterRecorder::read_update(ParameterReadings& readings, Readback& readb
     now_.take(weight);
     one.update_ratio = one.sample.change_ratio(now_);
     one.unchanged = unchanged_fraction(one.sample, now_, one.gradient_sample);
-    if (one.gradient_sample.values().size() == now_.values().size())
-      for (std::size_t k = 0; k < now_.values().size(); ++k)
-        readings.descent.add(now_.values()[k] - one.sample.values()[k], -one.gradient_sample.values()[k]);
+    if (one.gradient_sample.taken())
+      readings.descent.add(descent_between(one.sample, now_), one.gradient_sample.values());
     silent_[i] = *one.update_ratio == 0;
     // An embedding's update touches few rows: only if no element at all has changed is it reported as none.
     if (silent_[i] && weight.numel() > kSampleElements && (!one.checksum || checksum(weight) != one.checksum))
