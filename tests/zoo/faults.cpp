@@ -422,7 +422,7 @@ const std::vector<Fault>& faults() {
       // Numbers.
       {"bfloat16-weights",
        with(images("mlp"), [](S& s) { s.lr = 1e-3, s.steps = 600; }),
-       [](S& s) { s.dtype = "bfloat16", s.lr = 1e-4; },
+       [](S& s) { s.dtype = "bfloat16"; },
        {"update-lost-to-rounding"},
        {"keep-float-weights"},
        "",

@@ -16,6 +16,7 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "deep-narrow-network";
+constexpr double kLearning = 0.3;  ///< Share of the loss's start.
 constexpr std::size_t kDepth = 3;  ///< Layers with weights; fewer have no depth.
 
 bool is_linear(const std::string& kind) {
@@ -76,7 +77,12 @@ class DeepNarrowNetwork final : public Judge {
 
   std::optional<Severity> severity() const {
     if (!chain_ || static_cast<double>(steps_) < min_steps_ || !(beta_ > beta_limit_)) return std::nullopt;
-    return harm_.any() ? Severity::kWarning : Severity::kInfo;
+    return harm_.any() || barely_learns() ? Severity::kWarning : Severity::kInfo;
+  }
+
+  /// The last layer's biases alone take a loss down to that of a constant, which is not far.
+  bool barely_learns() const {
+    return static_cast<double>(last_step_ - first_step_) >= patience_ && !harm_.loss().fell_by(kLearning);
   }
 
   Finding finding(Severity severity) const {
@@ -111,6 +117,7 @@ class DeepNarrowNetwork final : public Judge {
   }
 
   double beta_limit_;
+  double patience_;
   double min_steps_;
   LossHarm harm_;
   Alarm alarm_;
@@ -135,13 +142,15 @@ Rule deep_narrow_network() {
       "the inverse widths of the hidden layers. Beyond 1, whether a start trains at all is a matter of luck.";
   info.method =
       "β, the sum of 1/width over the hidden layers, of chains of linear layers: known before any data. Information; a "
-      "warning if the loss stands still or rises.";
+      "warning if the loss stands still, barely falls or rises.";
   info.limits =
       "Only for chains of linear layers without norm layers, attention or embeddings. Residual connections are not "
       "seen: a residual net without norm layers gets the information, too.";
   info.options = {
       {"inverse-width", 1, "Sum of 1/width over the hidden layers.",
        "Hanin: variance 5β of ln ‖Ju‖²; measured spread 0.008 to 4.2 at 20 layers of 20."},
+      {"patience", 100, "Steps after which the loss must have fallen by 30 %.",
+       "Twice what the last layer's biases take to settle."},
       min_steps_option(10),
   };
   info.references = {
