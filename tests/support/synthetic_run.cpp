@@ -11,6 +11,7 @@ SyntheticRun::SyntheticRun(const SyntheticOptions& options) : options_(options),
   run.info.name = "net";
   run.info.optimizer = "SGD";
   run.info.momentum = 0.9;
+  run.info.weight_decay = 0;
   const auto shape = std::to_string(options.width) + "x" + std::to_string(options.width);
   for (std::size_t i = 0; i < options.layers; ++i) {
     const std::string module = "fc" + std::to_string(i);
