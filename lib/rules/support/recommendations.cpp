@@ -104,6 +104,17 @@ Recommendation he_init(const std::vector<std::string>& weights) {
   return advice;
 }
 
+Recommendation use_relu(const std::string& function) {
+  Recommendation advice;
+  advice.id = "use-relu";
+  advice.text = fmt::format("Use ReLU or GELU instead of {} between the layers.", function);
+  advice.why = function == "sigmoid" ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
+                                     : "A saturated unit has derivative 0: every layer shrinks the gradient.";
+  advice.code = "x = torch::relu(x);";
+  advice.confidence = 0.8;
+  return advice;
+}
+
 Recommendation add_norm_layer(const std::string& module, const std::string& kind, std::int64_t units) {
   Recommendation advice;
   advice.id = "add-norm-layer";

@@ -18,7 +18,6 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "update-too-small";
-constexpr double kMostFactor = 1e4;  ///< Of the advised learning rate.
 
 class UpdateTooSmall final : public Judge {
  public:
@@ -80,8 +79,7 @@ class UpdateTooSmall final : public Judge {
             harm_.words()));
     finding.evidence.push_back(evidence("update over weight, median of the layers", ratio, "<", std::pow(10, limit_),
                                         Quantity::kUpdateRatio, subject_.name));
-    const double factor = std::min(std::pow(10, usual_) / ratio, kMostFactor);
-    finding.recommendations.push_back(raise_learning_rate(rate_, factor, 0.7));
+    finding.recommendations.push_back(raise_learning_rate(rate_, std::pow(10, usual_) / ratio, 0.7));
     return finding;
   }
 
