@@ -222,8 +222,8 @@ TEST_CASE("zeros in the place of gradients, and no gradient at any activation, a
   const Fault forgotten = [](StepRecord& record) {
     for (std::size_t a = 0; a < 7; ++a) record.set(Quantity::kActivationGradientNorm, a, NAN);
   };
-  REQUIRE(is(judge(rule, SyntheticRun(), 60, stuck, both(gradients(0), both(updates(0), forgotten))),
-             Severity::kError));
+  REQUIRE(
+      is(judge(rule, SyntheticRun(), 60, stuck, both(gradients(0), both(updates(0), forgotten))), Severity::kError));
   // Gradients that were never made are another matter.
   CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, both(gradients(NAN), both(updates(0), forgotten)))));
   CHECK(is_healthy(judge(rule, SyntheticRun(), 60, stuck, forgotten)));

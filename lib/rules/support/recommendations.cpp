@@ -1,6 +1,7 @@
 #include "rules/support/recommendations.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <string>
 
@@ -107,11 +108,16 @@ Recommendation he_init(const std::vector<std::string>& weights) {
 Recommendation use_relu(const std::string& function) {
   Recommendation advice;
   advice.id = "use-relu";
-  advice.text = fmt::format("Use ReLU or GELU instead of {} between the layers.", function);
+  advice.text = fmt::format("Use ReLU instead of {} between the layers, and initialise for it (He).", function);
   advice.why = function == "sigmoid" ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
                                      : "A saturated unit has derivative 0: every layer shrinks the gradient.";
-  advice.code = "x = torch::relu(x);";
+  advice.code =
+      "x = torch::relu(x);\n"
+      "// and once, before training:\n"
+      "for (torch::Tensor weight : net->parameters())\n"
+      "  if (weight.dim() > 1) torch::nn::init::kaiming_normal_(weight, 0.0, torch::kFanIn, torch::kReLU);";
   advice.confidence = 0.8;
+  advice.values = {{"gain", {std::sqrt(2.0)}}};
   return advice;
 }
 

@@ -118,8 +118,8 @@ Rule update_too_small() {
       "loss has fallen, or the run goes on from a checkpoint. Updates of exactly 0 belong to step-without-effect.";
   info.options = {
       {"log-ratio", -6, "log10 of update over weight.", "Adam late in training has -4 to -5."},
-      {"usual-log-ratio", -3, "log10 of update over weight that the advice aims at.",
-       "The usual size for Adam and SGD."},
+      {"usual-log-ratio", -2.5, "log10 of update over weight that the advice aims at.",
+       "The middle of the usual band, as for update-too-large."},
       {"relative-gradient", 1e-4, "Gradient norm over weight norm, below which there is nothing to follow.",
        "A tenth of what the last layers of interpolating nets have."},
       {"share", 0.9, "Share of the last recorded steps at which it must be so.", "Tolerates single batches."},
