@@ -123,6 +123,23 @@ TEST_CASE("a Jacobian product that shrinks and starves the first layers is an er
   CHECK(is_healthy(judged(0.7, 0.25, flat)));
 }
 
+TEST_CASE("functions that flatten out are replaced first", "[rules][jacobian-growth]") {
+  const auto first = [](const std::string& function, double saturated) {
+    SyntheticOptions options = depth(12);
+    options.activation = function;
+    const Outcome outcome = judge(kJacobian, SyntheticRun(options), 40, flat, [=](StepRecord& record) {
+      chain(12, 0.25, 0.25)(record);
+      record.set(Quantity::kActivationSaturatedFraction, SyntheticRun::relu(1), saturated);
+    });
+    return first_finding(outcome).recommendations.at(0).id;
+  };
+  CHECK(first("sigmoid", 0) == "use-relu");
+  CHECK(first("tanh", 0.6) == "use-relu");
+  CHECK(first("tanh", 0.4) == "add-norm-layer");
+  CHECK(first("tanh", NAN) == "add-norm-layer");
+  CHECK(first("relu", 0.9) == "add-norm-layer");
+}
+
 TEST_CASE("what width explains is no growth", "[rules][jacobian-growth]") {
   const auto judged = [](std::int64_t width) {
     SyntheticOptions options = depth(20);

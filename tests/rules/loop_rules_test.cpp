@@ -191,6 +191,46 @@ TEST_CASE("frozen models, dead models and missing gradients of activations are n
     for (std::size_t a = 0; a < 7; ++a) record.set(Quantity::kActivationGradientNorm, a, 0);
   });
   CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, dead)));
+  // A softmax over one unit: the gradient ends behind the last layer's output.
+  const Fault one_unit = both(gradients(0), [](StepRecord& record) {
+    for (std::size_t a = 0; a < 6; ++a) record.set(Quantity::kActivationGradientNorm, a, 0);
+    record.set(Quantity::kActivationGradientNorm, SyntheticRun::output(3), 0);
+  });
+  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, one_unit)));
+  for (const std::size_t layer : {0, 2}) {
+    CAPTURE(layer);
+    const Fault stops = both(gradients(0), [=](StepRecord& record) {
+      record.set(Quantity::kActivationGradientNorm, SyntheticRun::output(layer), 0);
+    });
+    CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, stops)));
+  }
+}
+
+TEST_CASE("what is not finite is no matter of order", "[rules][loop-order]") {
+  const std::string rule = "loop-order";
+  for (const Quantity bad : {Quantity::kActivationNonfinite, Quantity::kActivationGradientNonfinite}) {
+    const Fault fault = both(gradients(NAN), [=](StepRecord& record) { record.set(bad, 3, 5); });
+    CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, fault)));
+  }
+  CHECK(is_not_evaluated(
+      judge(rule, SyntheticRun(), 60, stuck, both(gradients(NAN), always(Quantity::kLossNonfinite, 1)))));
+}
+
+TEST_CASE("zeros in the place of gradients, and no gradient at any activation, are cleared gradients",
+          "[rules][loop-order]") {
+  const std::string rule = "loop-order";
+  const Fault forgotten = [](StepRecord& record) {
+    for (std::size_t a = 0; a < 7; ++a) record.set(Quantity::kActivationGradientNorm, a, NAN);
+  };
+  REQUIRE(
+      is(judge(rule, SyntheticRun(), 60, stuck, both(gradients(0), both(updates(0), forgotten))), Severity::kError));
+  // Gradients that were never made are another matter.
+  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, both(gradients(NAN), both(updates(0), forgotten)))));
+  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, stuck, forgotten)));
+  const Diagnosis diagnosis = diagnose(SyntheticRun(), 60, stuck, both(gradients(0), both(updates(0), forgotten)));
+  REQUIRE(!diagnosis.roots.empty());
+  CHECK(diagnosis.roots[0].finding.rule == rule);
+  for (const DiagnosedFinding& root : diagnosis.roots) CHECK(root.finding.rule != "zero-gradient");
 }
 
 TEST_CASE("clipping after the update is a warning, with a loss that blows up an error", "[rules][loop-order]") {

@@ -96,9 +96,23 @@ TEST_CASE("parameters whose gradient stays exactly zero are a warning each onset
   CHECK(findings_of(outcome).size() == 1);
   CHECK(first_finding(outcome).subject.module == "fc1");
   CHECK(first_finding(outcome).first_step == 0);
-  CHECK(recommends(first_finding(outcome), "use-leaky-relu"));
+  CHECK(recommends(first_finding(outcome), "open-gradient-path"));
+  CHECK_FALSE(recommends(first_finding(outcome), "use-leaky-relu"));
   CHECK(first_finding(judged(60, flat, 40)).first_step == 40);
   CHECK(is(judged(60, learning, 0), Severity::kInfo));
+}
+
+TEST_CASE("leaky units are advised only where dead ones were seen", "[rules][zero-gradient]") {
+  const auto judged = [](double dead, double zeros) {
+    return judge("zero-gradient", SyntheticRun(), 60, flat, both(gradient(0, 7, 0), [=](StepRecord& record) {
+                   record.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(1), dead);
+                   record.set(Quantity::kActivationZeroFraction, SyntheticRun::relu(1), zeros);
+                 }));
+  };
+  CHECK_FALSE(recommends(first_finding(judged(0.89, 0.99)), "use-leaky-relu"));
+  CHECK_FALSE(recommends(first_finding(judged(NAN, NAN)), "use-leaky-relu"));
+  CHECK(first_finding(judged(0.9, 0.95)).recommendations.at(0).id == "use-leaky-relu");
+  CHECK(first_finding(judged(NAN, 1)).recommendations.at(0).id == "use-leaky-relu");
 }
 
 TEST_CASE("no gradient anywhere is an error unless the loss is at its floor", "[rules][zero-gradient]") {

@@ -85,12 +85,28 @@ TEST_CASE("running statistics that do not fit are a warning once they had time t
   CHECK(is(outcome, Severity::kWarning));
   CHECK(first_finding(outcome).first_step == 0);
   CHECK(first_finding(outcome).subject.name == "fc1:relu");
-  CHECK(first_finding(outcome).recommendations.at(0).id == "batchnorm-momentum");
+  CHECK(first_finding(outcome).recommendations.at(0).id == "raise-norm-momentum");
   CHECK(first_finding(gaps(2.1, 60, 4)).recommendations.at(0).id == "use-group-norm");
   CHECK(first_finding(gaps(2.1, 60, 64, 200)).first_step == 200);
-  CHECK(is_healthy(gaps(1.9)));
+  CHECK(first_finding(gaps(2.1, 60, 64, 200)).recommendations.at(0).id == "lower-norm-momentum");
+  CHECK(is_healthy(gaps(1.9, 60, 64, 1)));
   CHECK(is_not_evaluated(gaps(2.1, 28)));        // Step 90.
   CHECK(is(gaps(2.1, 29), Severity::kWarning));  // Step 100.
   CHECK(is_healthy(gaps(2.1, 60, 64, 380)));     // Too few of the last.
   CHECK(is_not_evaluated(gaps(NAN)));
+}
+
+TEST_CASE("running statistics that never came near those of the batches are a warning",
+          "[rules][batchnorm-statistics]") {
+  const Outcome outcome = gaps(0.5);
+  REQUIRE(is(outcome, Severity::kWarning));
+  CHECK(first_finding(outcome).first_step == 0);
+  CHECK(first_finding(outcome).recommendations.at(0).id == "raise-norm-momentum");
+  CHECK(is(gaps(0.31), Severity::kWarning));
+  CHECK(is_healthy(gaps(0.29)));
+  CHECK(is_healthy(gaps(0.5, 60, 15)));
+  CHECK(is(gaps(0.5, 60, 16), Severity::kWarning));
+  CHECK(is_healthy(gaps(0.5, 38)));              // Step 190.
+  CHECK(is(gaps(0.5, 39), Severity::kWarning));  // Step 200.
+  CHECK(is_healthy(gaps(0.5, 60, 64, 1)));       // Once they fitted.
 }

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <map>
 
 #include "support/catch.h"
 #include "support/synthetic_run.h"
@@ -102,11 +103,13 @@ TEST_CASE("a NaN sample is the root of everything that it ruins", "[rules][diagn
 
 TEST_CASE("the origin that the run knows is cited", "[rules][nonfinite-loss][nonfinite-gradient]") {
   const auto with = [](const char* rule, Quantity bad, const char* subject, const char* text) {
-    return first_finding(judge(rule, SyntheticRun(), 30, learning, [&](StepRecord& record) {
-             if (record.step != 12) return;
-             record.set(bad, 0, 1);
-             record.events.push_back({12, "nonfinite-origin", subject, text});
-           })).message;
+    return first_finding(judge(rule, SyntheticRun(), 30, learning,
+                               [&](StepRecord& record) {
+                                 if (record.step != 12) return;
+                                 record.set(bad, 0, 1);
+                                 record.events.push_back({12, "nonfinite-origin", subject, text});
+                               }))
+        .message;
   };
   CHECK(with("nonfinite-loss", Quantity::kLossNonfinite, "fc4",
              "source=operator op=log place=after:fc4 pass=forward step=12 how=traced input=8x6:float32:0:1.5:0:0:48")
@@ -126,4 +129,38 @@ TEST_CASE("the origin that the run knows is cited", "[rules][nonfinite-loss][non
             .find("from outside the model, into addmm in fc1 at step 12, first in sample 5.") != std::string::npos);
   for (const char* unknown : {"", "source=unknown step=12 how=replayed", "source=operator", "input=:::::: x== ="})
     CHECK_FALSE(with("nonfinite-loss", Quantity::kLossNonfinite, "", unknown).empty());
+}
+
+TEST_CASE("what an unguarded operator makes of finite values is no harm of large steps",
+          "[rules][exploding-gradient][update-too-large][nonfinite-activation]") {
+  const auto diagnosed = [](const std::string& op) {
+    SyntheticRun run;
+    run.run.of(Axis::kActivation)[SyntheticRun::output(3)].kind = op;
+    return diagnose(
+        run, 30, [](std::int64_t step) { return step < 4 ? 2.3 : NAN; },
+        [=](StepRecord& record) {
+          for (std::size_t i = 0; i < 8; ++i) record.set(Quantity::kUpdateRatio, i, record.step < 4 ? 1.2 : NAN);
+          if (record.step == 0)
+            record.events.push_back({0, "operator-pattern", "fc3", "pattern=log-of-softmax op=log"});
+          if (record.step < 4) return;
+          record.set(Quantity::kLossNonfinite, 1);
+          record.set(Quantity::kActivationNonfinite, SyntheticRun::output(3), 3);
+          record.set(Quantity::kGradientNonfinite, 0, 3);
+          if (record.step == 4)
+            record.events.push_back({4, "nonfinite-origin", "fc3",
+                                     "source=operator op=" + op + " place=after:fc3 pass=forward step=4 how=traced"});
+        });
+  };
+  for (const auto& [op, advice] :
+       std::map<std::string, std::string>{{"log", "use-stable-loss"}, {"exp", "clamp-before-exp"}}) {
+    CAPTURE(op);
+    const Diagnosis guarded = diagnosed(op);
+    REQUIRE(!guarded.roots.empty());
+    CHECK(guarded.roots[0].finding.rule == "nonfinite-activation");
+    CHECK(guarded.roots[0].finding.recommendations.at(0).id == advice);
+    for (const Finding& each : flatten(guarded.roots)) CHECK(each.rule != "exploding-gradient");
+  }
+  const Diagnosis overflow = diagnosed("addmm");
+  REQUIRE(!overflow.roots.empty());
+  CHECK(overflow.roots[0].finding.rule != "nonfinite-activation");
 }

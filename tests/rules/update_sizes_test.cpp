@@ -118,7 +118,8 @@ TEST_CASE("tiny updates with gradients and a loss that stands still are told wit
   CHECK(is(outcome, Severity::kError));
   CHECK(first_finding(outcome).first_step == 0);
   CHECK(first_finding(outcome).recommendations.at(0).id == "raise-learning-rate");
-  CHECK(std::abs(advised(outcome) - 200) < 1e-9);  // 0.1 · 1e-3 / 5e-7
+  CHECK(std::abs(advised(outcome) - 600) < 1e-9);  // 0.1 · 10^-2.5 / 5e-7
+  CHECK(std::abs(advised(sized(rule, flat, updates(1e-9))) - 3e5) < 1e-4);
   CHECK(is(sized(rule, flat, updates(5e-7), 26), Severity::kWarning));
   CHECK(is_healthy(sized(rule, learning, updates(5e-7))));
   CHECK(is(sized(rule, flat, updates(0.95e-6)), Severity::kError));

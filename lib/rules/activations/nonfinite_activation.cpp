@@ -1,8 +1,12 @@
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "rules/rules_list.h"
+#include "rules/support/loss_advice.h"
+#include "rules/support/loss_patterns.h"
 #include "rules/support/nonfinite_origin.h"
 #include "rules/support/operators.h"
 #include "rules/support/rule_support.h"
@@ -50,6 +54,7 @@ class NonfiniteActivation final : public Judge {
   explicit NonfiniteActivation(const RuleOptions& options) : min_steps_(options.at("min-steps")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
+    take_patterns(patterns_, "log-of-softmax", record);
     const NonfiniteCount count = count_nonfinite(record, Quantity::kActivationNonfinite);
     if (!count.recorded) return;
     ++steps_;
@@ -98,11 +103,20 @@ class NonfiniteActivation final : public Judge {
     finding.message += origin_;
     finding.evidence.push_back(
         evidence("non-finite elements", elements_, ">", 0, Quantity::kActivationNonfinite, subject_.name));
+    if (of_softmax()) finding.recommendations.push_back(use_stable_loss());
     finding.recommendations.push_back(guard_operator(subject_.kind, before_max_));
     return unhealthy({std::move(finding)});
   }
 
  private:
+  /// A logarithm where log(softmax(x)) was seen.
+  bool of_softmax() const {
+    const auto is_here = [this](const OperatorPattern& pattern) {
+      return pattern.subject.empty() || pattern.subject.substr(0, pattern.subject.find(':')) == subject_.module;
+    };
+    return operator_name(subject_.kind) == "log" && std::any_of(patterns_.begin(), patterns_.end(), is_here);
+  }
+
   double min_steps_;
   std::size_t steps_ = 0;
   std::size_t bad_steps_ = 0;
@@ -115,7 +129,8 @@ class NonfiniteActivation final : public Judge {
   bool weight_bad_ = false;
   Subject subject_;
   Subject before_;
-  std::string origin_;  ///< A sentence on where it began, if the run knows.
+  std::vector<OperatorPattern> patterns_;  ///< log(softmax(x)).
+  std::string origin_;                     ///< A sentence on where it began, if the run knows.
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "rules/rules_list.h"
 #include "rules/support/layers.h"
 #include "rules/support/loss_track.h"
+#include "rules/support/nonfinite_origin.h"
 #include "rules/support/recommendations.h"
 #include "rules/support/rule_support.h"
 #include "stats/quantile.h"
@@ -31,6 +32,7 @@ class ExplodingGradient final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     layers_.update(run);
     loss_.observe(record);
+    unguarded_ = unguarded_ || made_by_unguarded_operator(record);
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const double norm = global_gradient_norm(record);
     const bool bad = count_nonfinite(record, Quantity::kGradientNonfinite).subjects > 0 ||
@@ -113,7 +115,7 @@ class ExplodingGradient final : public Judge {
     const std::size_t risen = loss_.risen_steps() - risen_before_;
     const bool loss_bad = loss_.nonfinite_step() && *loss_.nonfinite_step() >= *first_;
     // One wild batch has a large gradient and a high loss and is over; two steps in a row are not that.
-    if ((bad || loss_bad) && input_finite(record))
+    if ((bad || loss_bad) && input_finite(record) && !unguarded_)
       consequence_ = "something became non-finite";
     else if (risen >= 2 && count_ >= 2)
       consequence_ = "the loss rose";
@@ -191,6 +193,7 @@ class ExplodingGradient final : public Judge {
   std::optional<double> rate_;
   std::optional<std::int64_t> first_;
   bool verdict_ = false;
+  bool unguarded_ = false;  ///< An operator such as log made the first non-finite value, not the size of the steps.
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ namespace {
 constexpr const char* kId = "jacobian-growth";
 constexpr std::size_t kDepth = 3;      ///< Outputs with weights in front; fewer have no depth.
 constexpr std::size_t kInitSteps = 5;  ///< Over which the gain at initialisation is measured.
+constexpr double kSaturated = 0.5;     ///< Share of saturated elements of a tanh.
 
 class JacobianGrowth final : public Judge {
  public:
@@ -34,6 +35,7 @@ class JacobianGrowth final : public Judge {
     if (activations_ != run.of(Axis::kActivation).size()) find_chain(run);
     if (chain_.size() < kDepth) return;
     last_step_ = record.step;
+    find_flat(record);
     measure(record);
     judge(record);
   }
@@ -56,15 +58,24 @@ class JacobianGrowth final : public Judge {
     Subject subject;
   };
 
+  struct Bounded {
+    std::size_t activation;
+    std::string function;
+  };
+
   void find_chain(const Run& run) {
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     activations_ = activations.size();
     chain_.clear();
+    bounded_.clear();
     own_null_ = false;
     double inverse_widths = 0;
     for (std::size_t i = 0; i < activations.size(); ++i) {
       const Subject& activation = activations[i];
       own_null_ = own_null_ || is_norm(activation.kind) || is_attention(activation.kind);
+      const std::string function = operator_name(activation.kind);
+      const bool inner = activation.name != activation.module && i + 1 < activations.size();
+      if (inner && (function == "sigmoid" || function == "hardsigmoid" || function == "tanh")) bounded_.push_back({i, function});
       const bool output = !activation.module.empty() && activation.name.find(':') == std::string::npos;
       if (!output || is_norm(activation.kind) || is_embedding(activation.kind)) continue;
       chain_.push_back({i, activation});
@@ -73,6 +84,15 @@ class JacobianGrowth final : public Judge {
     if (chain_.empty()) return;
     // β sums over hidden layers; the last output is none.
     beta_ = inverse_widths - 1 / static_cast<double>(std::max<std::int64_t>(chain_.back().subject.size, 1));
+  }
+
+  /// Norm layers and weights do not help against a slope of a quarter a layer, or against a saturated one.
+  void find_flat(const StepRecord& record) {
+    for (const Bounded& each : bounded_) {
+      if (!flat_.empty()) return;
+      if (each.function != "tanh" || record.at(Quantity::kActivationSaturatedFraction, each.activation) > kSaturated)
+        flat_ = each.function;
+    }
   }
 
   void measure(const StepRecord& record) {
@@ -148,6 +168,7 @@ class JacobianGrowth final : public Judge {
     if (shrinks)
       finding.evidence.push_back(evidence("first layer's relative gradient over the last layer's",
                                           starvation_.last_ratio(), "<", starvation_.last_limit()));
+    if (shrinks && !flat_.empty()) finding.recommendations.push_back(use_relu(flat_));
     finding.recommendations.push_back(add_norm_layer(first.module, first.kind, first.size));
     finding.recommendations.push_back(rescale(factor));
     return finding;
@@ -181,6 +202,8 @@ class JacobianGrowth final : public Judge {
   stats::Window lately_;
   stats::Window factor_{20};  ///< Logarithm of the growth a layer.
   std::vector<Output> chain_;
+  std::vector<Bounded> bounded_;  ///< Sigmoids and the like between the layers.
+  std::string flat_;                  ///< The first of them whose slope is small.
   std::size_t activations_ = 0;
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;

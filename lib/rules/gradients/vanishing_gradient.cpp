@@ -92,17 +92,7 @@ class VanishingGradient final : public Judge {
     finding.evidence.push_back(evidence(fmt::format("relative gradient of {} over that of {}", first_.name, last_.name),
                                         starvation_.last_ratio(), "<", last_ratio_, Quantity::kGradientNorm,
                                         first_.name));
-    if (!saturating_.empty()) {
-      Recommendation relu;
-      relu.id = "use-relu";
-      relu.text = fmt::format("Use ReLU or GELU instead of {} between the layers.", saturating_);
-      relu.why = saturating_ == "sigmoid"
-                     ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
-                     : "A saturated unit has derivative 0: every layer shrinks the gradient.";
-      relu.code = "x = torch::relu(x);";
-      relu.confidence = 0.8;
-      finding.recommendations.push_back(std::move(relu));
-    }
+    if (!saturating_.empty()) finding.recommendations.push_back(use_relu(saturating_));
     finding.recommendations.push_back(
         add_norm_layer(first_.module, first_output_.kind, first_output_.size > 0 ? first_output_.size : 1));
     if (saturating_.empty()) finding.recommendations.push_back(he_init({first_.name}));

@@ -16,6 +16,7 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "zero-gradient";
+constexpr double kMostlyDead = 0.9;  ///< Share of a layer's units: what lies in front of it gets next to nothing.
 
 class ZeroGradient final : public Judge {
  public:
@@ -29,6 +30,7 @@ class ZeroGradient final : public Judge {
       subjects_.push_back(parameters[i]);
       states_.emplace_back();
     }
+    dead_ = dead_ || has_dead_layer(record);
     // Without updates a part that starts at zero stays there, and what lies behind it has no gradient.
     if (record.at(Quantity::kLearningRate) == 0) return;
     std::size_t known = 0;
@@ -74,6 +76,14 @@ class ZeroGradient final : public Judge {
     if (state.streak++ == 0) state.since = record.step;
     state.last = record.step;
     return true;
+  }
+
+  static bool has_dead_layer(const StepRecord& record) {
+    const auto has = [&record](Quantity quantity, double least) {
+      const std::vector<double>& values = record.values(quantity);
+      return std::any_of(values.begin(), values.end(), [=](double value) { return value >= least; });
+    };
+    return has(Quantity::kActivationDeadFraction, kMostlyDead) || has(Quantity::kActivationZeroFraction, 1);
   }
 
   bool is_zero(const State& state) const { return static_cast<double>(state.streak) >= wanted_; }
@@ -128,7 +138,10 @@ class ZeroGradient final : public Judge {
                     "while {}: nothing is learned any more.",
                     zeros.size(), state.since, state.streak, harm_.words()));
     finding.evidence.push_back(streak_of(last_to_die));
-    finding.recommendations = {leaky(), unsaturate()};
+    if (dead_)
+      finding.recommendations = {leaky(), unsaturate()};
+    else
+      finding.recommendations = {check_path(""), unsaturate()};
     return finding;
   }
 
@@ -144,9 +157,12 @@ class ZeroGradient final : public Judge {
             "other parameters have one; {}.",
             names, state.since, state.streak, harm_.words()));
     finding.evidence.push_back(streak_of(group[0]));
-    // Dead from the start: nothing was pushed out of range by training.
-    finding.recommendations = state.from_start ? std::vector<Recommendation>{check_path(module), leaky()}
-                                               : std::vector<Recommendation>{leaky(), check_path(module)};
+    finding.recommendations = {check_path(module)};
+    if (dead_) {
+      // Dead from the start: nothing was pushed out of range by training.
+      const bool first = !state.from_start;
+      finding.recommendations.insert(first ? finding.recommendations.begin() : finding.recommendations.end(), leaky());
+    }
     return finding;
   }
 
@@ -175,8 +191,8 @@ class ZeroGradient final : public Judge {
     advice.id = "open-gradient-path";
     advice.text =
         fmt::format("Look at what lies between {} and the loss: a factor 0, a mask, a clamp, a rounding or an argmax.",
-                    module.empty() ? "the parameter" : module);
-    advice.why = "The parameter does take part in the loss, but through something whose derivative is 0 everywhere.";
+                    module.empty() ? "the parameters" : module);
+    advice.why = "It does take part in the loss, but through something whose derivative is 0 everywhere.";
     advice.code =
         "for (const auto& p : net->named_parameters())\n"
         "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
@@ -192,6 +208,7 @@ class ZeroGradient final : public Judge {
   std::vector<Subject> subjects_;
   std::vector<State> states_;
   std::size_t steps_ = 0;
+  bool dead_ = false;  ///< A layer of dead units was seen.
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "rules/rules_list.h"
 #include "rules/support/alarm.h"
 #include "rules/support/event_fields.h"
+#include "rules/support/layers.h"
 #include "rules/support/loss_evidence.h"
 #include "rules/support/loss_harm.h"
 #include "rules/support/new_finding.h"
@@ -60,17 +61,49 @@ class LoopOrder final : public Judge {
     }
   }
 
-  /// Gradients reached the activations, yet step() found none in any parameter.
   void observe_gradients(const Run& run, const StepRecord& record) {
-    const std::vector<double>& arriving = record.values(Quantity::kActivationGradientNorm);
-    const bool arrives = std::any_of(arriving.begin(), arriving.end(), [](double norm) { return norm > 0; });
     const std::size_t parameters = run.of(Axis::kParameter).size();
     const auto frozen = static_cast<std::size_t>(std::count(frozen_.begin(), frozen_.end(), std::uint8_t{1}));
-    if (!arrives || parameters == 0 || frozen >= parameters) return;
+    if (parameters == 0 || frozen >= parameters || record.at(Quantity::kLossNonfinite) > 0) return;
+    if (count_nonfinite(record, Quantity::kActivationNonfinite).subjects > 0) return;
+    if (count_nonfinite(record, Quantity::kActivationGradientNonfinite).subjects > 0) return;
+    layers_.update(run);
     const std::vector<double>& found = record.values(Quantity::kGradientNorm);
+    const auto zeros = std::count(found.begin(), found.end(), 0.0);
     const bool any =
+        record.at(Quantity::kGlobalGradientNorm) > 0 ||
         std::any_of(found.begin(), found.end(), [](double norm) { return norm != 0 && !std::isnan(norm); });
-    gone_.add(!any && !(record.at(Quantity::kGlobalGradientNorm) > 0), record.step);
+    const Arrival arrival = arrival_in(record);
+    if (arrival == Arrival::kNone) return;
+    // What was cleared before the step was recorded has taken the activations' gradients with it.
+    if (arrival == Arrival::kForgotten && !any && zeros == 0) return;
+    gone_.add(!any, record.step);
+    if (!any) forgotten_ = arrival == Arrival::kForgotten;
+  }
+
+  enum class Arrival {
+    kNone,       ///< Some layer gets no gradient, or nothing is known: zeros behind it are no wonder.
+    kEverywhere,
+    kForgotten,  ///< Outputs were recorded, and none of them has a gradient.
+  };
+
+  Arrival arrival_in(const StepRecord& record) const {
+    std::size_t outputs = 0;
+    std::size_t known = 0;
+    std::size_t arrived = 0;
+    bool first = false;
+    for (const Layer& layer : layers_.all()) {
+      if (!layer.activation) continue;
+      outputs += std::isnan(record.at(Quantity::kActivationRms, *layer.activation)) ? 0 : 1;
+      const double norm = record.at(Quantity::kActivationGradientNorm, *layer.activation);
+      if (std::isnan(norm)) continue;
+      const bool arrives = norm > 0 && std::isfinite(norm);
+      if (known++ == 0) first = arrives;
+      arrived += arrives ? 1 : 0;
+    }
+    if (known == 0) return outputs > 0 ? Arrival::kForgotten : Arrival::kNone;
+    const bool nearly_all = static_cast<double>(arrived) >= share_ * static_cast<double>(known);
+    return first && nearly_all ? Arrival::kEverywhere : Arrival::kNone;
   }
 
   void observe_updates(const StepRecord& record) {
@@ -113,9 +146,11 @@ class LoopOrder final : public Judge {
     switch (now) {
       case Fault::kGone:
         finding.message = fmt::format(
-            "backward() gave every activation a gradient, but in {} of {} recorded steps no parameter had one when the "
-            "step was recorded: the gradients are cleared between backward() and the update.",
-            gone_.seen, gone_.judged);
+            "In {} of {} recorded steps no parameter had a gradient when the step was recorded, although {}: the "
+            "gradients are cleared between backward() and the update.",
+            gone_.seen, gone_.judged,
+            forgotten_ ? "backward() has made them (they are there, and all 0) and no layer passes on a gradient of 0"
+                       : "backward() gave one to the outputs of the layers");
         finding.evidence.push_back(evidence("share of the recorded steps without any gradient of a parameter",
                                             gone_.share(), "≥", share_, Quantity::kGradientNorm));
         break;
@@ -169,9 +204,11 @@ class LoopOrder final : public Judge {
   double min_steps_;
   LossHarm harm_;
   Alarm alarm_;
+  Layers layers_;
   Tally gone_;
   Tally moves_;
   std::vector<std::uint8_t> frozen_;
+  bool forgotten_ = false;  ///< With the gradients of activations.
   std::optional<std::int64_t> cleared_;
   std::optional<std::int64_t> changed_;
   std::optional<double> clip_;
@@ -189,7 +226,8 @@ Rule loop_order() {
       "after step() comes too late to have an effect.";
   info.method =
       "The hooks see gradients that are set to zero before the update or scaled after it; and rules see steps in which "
-      "activations have gradients and no parameter has one. An error when weights do not move or the loss stands still "
+      "nearly all layers' outputs, the first one's too, have a finite gradient other than 0, or none was kept although "
+      "outputs were recorded, and no parameter has one. An error when weights do not move or the loss stands still "
       "or blows up; information where nearly all updates took place.";
   info.limits =
       "A loss scaler that skips an update is information at most. Models whose parameters are all frozen, as when an "

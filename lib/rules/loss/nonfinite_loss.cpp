@@ -1,8 +1,11 @@
 #include <cmath>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "rules/rules_list.h"
+#include "rules/support/loss_advice.h"
+#include "rules/support/loss_patterns.h"
 #include "rules/support/nonfinite_origin.h"
 #include "rules/support/rule_support.h"
 
@@ -16,6 +19,7 @@ class NonfiniteLoss final : public Judge {
   explicit NonfiniteLoss(const RuleOptions& options) : min_steps_(options.at("min-steps")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
+    take_patterns(patterns_, "log-of-softmax", record);
     const double loss = record.at(Quantity::kLoss);
     const double flag = record.at(Quantity::kLossNonfinite);
     // A NaN without its flag was not recorded.
@@ -66,16 +70,12 @@ class NonfiniteLoss final : public Judge {
     finding.message += origin_;
     finding.evidence.push_back(
         evidence("steps with a non-finite loss", static_cast<double>(bad_steps_), ">", 0, Quantity::kLossNonfinite));
-    Recommendation stable;
-    stable.id = "use-stable-loss";
-    stable.text = "Give logits to a loss that combines softmax and logarithm.";
-    stable.why = "log(softmax(x)) is -infinity as soon as one probability underflows; the combined form is not.";
-    stable.code =
-        "auto loss = torch::nn::functional::cross_entropy(logits, target);  // logits: no softmax before\n"
-        "// two classes: torch::binary_cross_entropy_with_logits(logits, target);\n"
-        "// by hand: torch::nll_loss(torch::log_softmax(logits, 1), target);";
-    stable.confidence = inherited_ ? 0.3 : 0.7;
-    if (inherited_) stable.text += " A guess here: the values were bad before they reached the loss.";
+    Recommendation stable = use_stable_loss();
+    // Where the two operators were seen side by side there is nothing to guess.
+    if (inherited_ && patterns_.empty()) {
+      stable.confidence = 0.3;
+      stable.text += " A guess here: the values were bad before they reached the loss.";
+    }
     finding.recommendations.push_back(std::move(stable));
     return unhealthy({std::move(finding)});
   }
@@ -91,6 +91,7 @@ class NonfiniteLoss final : public Judge {
   double last_activation_max_ = NAN;
   bool activations_seen_ = false;
   bool inherited_ = false;
+  std::vector<OperatorPattern> patterns_;
   std::string origin_;  ///< A sentence on where it began, if the run knows.
 };
 

@@ -55,4 +55,17 @@ Recommendation match_target_shape(const std::string& operation) {
   return advice;
 }
 
+Recommendation use_stable_loss() {
+  Recommendation advice;
+  advice.id = "use-stable-loss";
+  advice.text = "Give logits to a loss that combines softmax and logarithm.";
+  advice.why = "log(softmax(x)) is -infinity as soon as one probability underflows; the combined form is not.";
+  advice.code =
+      "auto loss = torch::nn::functional::cross_entropy(logits, target);  // logits: no softmax before\n"
+      "// two classes: torch::binary_cross_entropy_with_logits(logits, target);\n"
+      "// by hand: torch::nll_loss(torch::log_softmax(logits, 1), target);";
+  advice.confidence = 0.7;
+  return advice;
+}
+
 }  // namespace gradhealth::rules

@@ -18,4 +18,7 @@ Recommendation use_log_softmax(const LossOperator& loss);
 /// Targets in the shape of the predictions.
 Recommendation match_target_shape(const std::string& operation);
 
+/// Instead of the logarithm of a softmax.
+Recommendation use_stable_loss();
+
 }  // namespace gradhealth::rules

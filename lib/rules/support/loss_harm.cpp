@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "rules/support/nonfinite_origin.h"
 #include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
@@ -16,6 +17,7 @@ constexpr std::int64_t kSteps = 50;  ///< Biases take that long to settle.
 
 void LossHarm::observe(const Run& run, const StepRecord& record) {
   loss_.observe(record);
+  unguarded_ = unguarded_ || made_by_unguarded_operator(record);
   minimized_ = run.info.loss_kind != "adversarial" && run.info.loss_kind != "reinforcement";
   from_start_ = run.info.first_step == 0;
   const double rate = record.at(Quantity::kLearningRate);
@@ -27,7 +29,7 @@ void LossHarm::observe(const Run& run, const StepRecord& record) {
 }
 
 bool LossHarm::rose() const {
-  if (loss_.nonfinite_step()) return true;
+  if (loss_.nonfinite_step() && !unguarded_) return true;
   return minimized_ && loss_.risen_step() && !loss_.recovered();
 }
 

@@ -20,14 +20,14 @@ class LossHarm {
 
   const LossTrack& loss() const { return loss_; }
   /// Not finite, or far above its start without having come back. Losses declared adversarial or reinforcement may
-  /// rise.
+  /// rise. What an unguarded operator made of finite values is that operator's doing and does not count.
   bool rose() const;
   /// For long enough to tell, outside warm-up, and only of a loss that is there to fall. A run that goes on from a
   /// checkpoint has no start to compare with, and never stands still.
   bool stands_still() const;
   bool any() const { return rose() || stands_still(); }
   /// The loss is far below its start: whatever the model suffers from, it learns.
-  bool learns() const { return loss_.fell_by(0.5) && !rose(); }
+  bool learns() const { return loss_.fell_by(0.5) && !rose() && !loss_.nonfinite_step(); }
   /// "the loss stands still at 0.693 (start 0.693)"; of a healthy loss "the loss is 0.1 (start 2.3)".
   std::string words() const;
 
@@ -35,6 +35,7 @@ class LossHarm {
   LossTrack loss_;
   bool minimized_ = true;
   bool from_start_ = true;
+  bool unguarded_ = false;  ///< An operator such as log made the first non-finite value.
   std::optional<std::int64_t> first_step_;
   std::int64_t still_since_ = 0;  ///< Step of the first loss, or at which the learning rate last rose.
   std::int64_t last_step_ = 0;

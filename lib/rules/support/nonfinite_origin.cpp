@@ -1,10 +1,14 @@
 #include "rules/support/nonfinite_origin.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "rules/support/event_fields.h"
+#include "rules/support/operators.h"
 
 namespace gradhealth::rules {
 namespace {
@@ -56,6 +60,20 @@ std::string origin_sentence(const StepRecord& record) {
   for (const Event& event : record.events)
     if (event.kind == "nonfinite-origin") return sentence(event);
   return "";
+}
+
+bool made_by_unguarded_operator(const StepRecord& record) {
+  static constexpr std::array<std::string_view, 11> kUnguarded{"acos",  "asin", "atanh", "exp",        "expm1", "log",
+                                                               "log10", "log2", "pow",   "reciprocal", "rsqrt"};
+  for (const Event& event : record.events) {
+    if (event.kind != "nonfinite-origin") continue;
+    const Fields fields = fields_of(event.text);
+    const std::string op = operator_name(field(fields, "op"));
+    if (field(fields, "source") == "operator" &&
+        std::find(kUnguarded.begin(), kUnguarded.end(), op) != kUnguarded.end())
+      return true;
+  }
+  return false;
 }
 
 }  // namespace gradhealth::rules

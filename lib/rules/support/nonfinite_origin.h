@@ -11,4 +11,8 @@ namespace gradhealth::rules {
 /// input ranged from 0 to 1.5." Empty if the step has no such event, or one that knows no origin.
 std::string origin_sentence(const StepRecord& record);
 
+/// That event names an operator that has no finite value, or no finite derivative, for some finite inputs, as log and
+/// exp: whatever drove its input there, it is the operator that has to go.
+bool made_by_unguarded_operator(const StepRecord& record);
+
 }  // namespace gradhealth::rules

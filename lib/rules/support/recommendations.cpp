@@ -1,6 +1,7 @@
 #include "rules/support/recommendations.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <string>
 
@@ -101,6 +102,22 @@ Recommendation he_init(const std::vector<std::string>& weights) {
     advice.code += fmt::format(
         "{}torch::nn::init::kaiming_normal_(net->named_parameters()[\"{}\"], 0.0, torch::kFanIn, torch::kReLU);",
         i == 0 ? "" : "\n", weights[i]);
+  return advice;
+}
+
+Recommendation use_relu(const std::string& function) {
+  Recommendation advice;
+  advice.id = "use-relu";
+  advice.text = fmt::format("Use ReLU instead of {} between the layers, and initialise for it (He).", function);
+  advice.why = function == "sigmoid" ? "The derivative of a sigmoid is at most 1/4: every layer divides the gradient."
+                                     : "A saturated unit has derivative 0: every layer shrinks the gradient.";
+  advice.code =
+      "x = torch::relu(x);\n"
+      "// and once, before training:\n"
+      "for (torch::Tensor weight : net->parameters())\n"
+      "  if (weight.dim() > 1) torch::nn::init::kaiming_normal_(weight, 0.0, torch::kFanIn, torch::kReLU);";
+  advice.confidence = 0.8;
+  advice.values = {{"gain", {std::sqrt(2.0)}}};
   return advice;
 }
 

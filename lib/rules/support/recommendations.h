@@ -24,6 +24,9 @@ Recommendation add_weight_decay(const std::string& optimizer, std::optional<doub
 /// He initialisation of these weights.
 Recommendation he_init(const std::vector<std::string>& weights);
 
+/// Instead of a function that flattens out, as operators name it: "sigmoid".
+Recommendation use_relu(const std::string& function);
+
 /// A norm layer behind a module, chosen by its operator.
 Recommendation add_norm_layer(const std::string& module, const std::string& kind, std::int64_t units);
 

@@ -18,7 +18,6 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "update-too-small";
-constexpr double kMostFactor = 1e4;  ///< Of the advised learning rate.
 
 class UpdateTooSmall final : public Judge {
  public:
@@ -80,8 +79,7 @@ class UpdateTooSmall final : public Judge {
             harm_.words()));
     finding.evidence.push_back(evidence("update over weight, median of the layers", ratio, "<", std::pow(10, limit_),
                                         Quantity::kUpdateRatio, subject_.name));
-    const double factor = std::min(std::pow(10, usual_) / ratio, kMostFactor);
-    finding.recommendations.push_back(raise_learning_rate(rate_, factor, 0.7));
+    finding.recommendations.push_back(raise_learning_rate(rate_, std::pow(10, usual_) / ratio, 0.7));
     return finding;
   }
 
@@ -120,8 +118,8 @@ Rule update_too_small() {
       "loss has fallen, or the run goes on from a checkpoint. Updates of exactly 0 belong to step-without-effect.";
   info.options = {
       {"log-ratio", -6, "log10 of update over weight.", "Adam late in training has -4 to -5."},
-      {"usual-log-ratio", -3, "log10 of update over weight that the advice aims at.",
-       "The usual size for Adam and SGD."},
+      {"usual-log-ratio", -2.5, "log10 of update over weight that the advice aims at.",
+       "The middle of the usual band, as for update-too-large."},
       {"relative-gradient", 1e-4, "Gradient norm over weight norm, below which there is nothing to follow.",
        "A tenth of what the last layers of interpolating nets have."},
       {"share", 0.9, "Share of the last recorded steps at which it must be so.", "Tolerates single batches."},

@@ -19,6 +19,8 @@ class BatchnormStatistics final : public Judge {
  public:
   explicit BatchnormStatistics(const RuleOptions& options)
       : gap_(options.at("gap")),
+        unsettled_(options.at("unsettled-gap")),
+        large_batch_(options.at("large-batch")),
         run_length_(options.at("run-length")),
         min_steps_(options.at("min-steps")),
         most_(options.at("max-findings")) {}
@@ -62,6 +64,8 @@ class BatchnormStatistics final : public Judge {
     Subject subject;
     stats::Window gaps;
     std::optional<std::int64_t> since;  ///< The gap is as wide as that.
+    std::optional<std::int64_t> first;
+    bool settled = false;  ///< The running statistics have once been those of a batch.
     std::int64_t last = 0;
   };
 
@@ -70,36 +74,51 @@ class BatchnormStatistics final : public Judge {
     if (!std::isfinite(gap)) return;
     norm.gaps.push(gap);
     norm.last = record.step;
+    if (!norm.first) norm.first = record.step;
+    norm.settled = norm.settled || gap <= unsettled_;
     if (gap > gap_ && !norm.since) norm.since = record.step;
     if (!(gap > gap_) && !(norm.gaps.median() > gap_)) norm.since.reset();
   }
 
-  bool is_off(const Norm& norm) const {
+  bool is_wide(const Norm& norm) const {
     return static_cast<double>(length_) >= run_length_ && norm.since && norm.gaps.full() && norm.gaps.median() > gap_;
   }
 
+  /// Averages that do not move stay where they began, which need not be far from where they should be.
+  bool never_settled(const Norm& norm) const {
+    return static_cast<double>(length_) >= 2 * run_length_ && norm.gaps.full() && !norm.settled &&
+           batch_ >= large_batch_;
+  }
+
+  bool is_off(const Norm& norm) const { return is_wide(norm) || never_settled(norm); }
+
   Finding finding(const Norm& norm) const {
     const double gap = norm.gaps.median();
+    const bool never = never_settled(norm);
+    const std::int64_t since = never ? *norm.first : *norm.since;
     Finding finding = new_finding(
-        kId, Severity::kWarning, 0.7, ref(norm.subject), {*norm.since, norm.last},
+        kId, Severity::kWarning, 0.7, ref(norm.subject), {since, norm.last},
         fmt::format(
             "The running mean and variance of {} are {} nats away from those of the batches (median over {:.0f} "
             "recorded steps){}: evaluation sees another network than training does.",
             norm.subject.name, number(gap), min_steps_,
             batch_ > 0 ? fmt::format(", with batches of {:.0f}", batch_) : ""));
-    finding.evidence.push_back(evidence("divergence of running from batch statistics", gap, ">", gap_,
-                                        Quantity::kRunningStatisticsGap, norm.subject.name));
-    const bool settled_late = *norm.since > *first_step_ + static_cast<std::int64_t>(run_length_);
+    if (never) finding.message += " They have not come near them in any recorded step.";
+    finding.evidence.push_back(evidence("divergence of running from batch statistics", gap, ">",
+                                        never ? unsettled_ : gap_, Quantity::kRunningStatisticsGap, norm.subject.name));
+    const bool settled_late = since > *first_step_ + static_cast<std::int64_t>(run_length_);
     Recommendation momentum;
-    momentum.id = "batchnorm-momentum";
+    momentum.id = settled_late ? "lower-norm-momentum" : "raise-norm-momentum";
     momentum.text = settled_late ? "Average over more batches: give the normalisation a momentum of 0.01 (a guess)."
+                    : never      ? "Let running statistics follow: LibTorch's momentum of 0.1 instead of a smaller one."
                                  : "Let running statistics follow: a momentum of 0.1 (a guess), and the training mode.";
     momentum.why =
         "momentum is the share of each batch in the running statistics: too small, they never arrive; too "
         "large, they are those of the last few batches.";
     momentum.code = fmt::format("torch::nn::BatchNorm2d norm(torch::nn::BatchNorm2dOptions({}).momentum({}));",
                                 std::max<std::int64_t>(norm.subject.size, 1), settled_late ? "0.01" : "0.1");
-    momentum.confidence = 0.4;
+    momentum.confidence = never ? 0.7 : 0.4;
+    momentum.values = {{"momentum", {settled_late ? 0.01 : 0.1}}};
     Recommendation group;
     group.id = "use-group-norm";
     group.text = "With small or mixed batches, use group normalisation.";
@@ -116,6 +135,8 @@ class BatchnormStatistics final : public Judge {
   }
 
   double gap_;
+  double unsettled_;
+  double large_batch_;
   double run_length_;
   double min_steps_;
   double most_;
@@ -140,12 +161,18 @@ Rule batchnorm_statistics() {
       "Kullback-Leibler divergence between normal distributions with the running and with the batch's mean and "
       "variance, "
       "mean over the channels, as the median of the last recorded steps. Judged only once a run is long enough for the "
-      "averages to settle.";
+      "averages to settle; less far is enough where they never came near.";
   info.limits =
       "Batches of a few samples scatter around good averages by up to a nat. Warm restarts and domains that alternate "
       "from batch to batch widen the gap.";
   info.options = {
       {"gap", 2, "Divergence in nats.", "A mean two standard deviations off."},
+      {"unsettled-gap", 0.3,
+       "Divergence in nats of averages that never came nearer from the first step on, in runs of twice the length "
+       "below.",
+       "Ten times what batches of 32 have once the averages have settled."},
+      {"large-batch", 16, "Samples from which batches are even enough for that.",
+       "A sample's share of a batch's mean and variance; below 16 batches scatter by as much."},
       {"run-length", 100, "Steps before anything is judged.", "The usual momentum of 0.1 forgets the start in 50."},
       min_steps_option(10),
       {"max-findings", 8, "Normalisations that get a finding of their own.", "What a person reads."},
