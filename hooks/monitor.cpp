@@ -21,6 +21,8 @@
 #include "hooks/capture/strangers.h"
 #include "hooks/capture/training_calls.h"
 #include "hooks/capture/watched_parameters.h"
+#include "hooks/interventions/gradient_sizes.h"
+#include "hooks/interventions/intervener.h"
 #include "hooks/messenger.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/option_checks.h"
@@ -49,6 +51,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kIntervention = "intervention";
+
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
@@ -62,6 +66,7 @@ class Monitor::Impl {
         schedule_(hooks::schedule_options(options_)),
         optimizer_(optimizer),
         clipping_(parameters),
+        intervener_(options_.interventions, buffers),
         stranger_watch_(std::move(module)),
         steps_(options_.first_step) {
     if (hooks::switched_off()) {
@@ -101,11 +106,56 @@ class Monitor::Impl {
     }
   }
 
-  void step(const at::Tensor& loss) noexcept {
+  void step(const at::Tensor& loss) {
     if (hooks::replaying()) return;  // The closure given to replay() computes the loss, and no more.
     if (automatic()) return guarded([&] { note_doubt(Doubt::kStepCalled); });
     if (watch_ && capture_) hooks::settle_backward();
+    guarded([&] { clip_as_learned(); });
     take_step(loss);
+    guarded([&] { intervener_.end_step(steps_ - 1, loss, clipping_.parameters(), optimizer_, output_->errors()); });
+    if (!output_) return;
+    if (const std::optional<Finding> found = intervener_.to_throw(output_->errors())) {
+      output_->note({steps_ - 1, kIntervention, "", "action=stopped rule=" + found->rule});
+      throw TrainingStopped(*found);
+    }
+  }
+
+  bool should_stop() const noexcept { return output_ && intervener_.found_error(output_->errors()); }
+
+  bool update_is_finite() noexcept {
+    std::optional<std::size_t> bad;
+    try {
+      hooks::settle_backward();
+      bad = hooks::first_nonfinite_gradient(clipping_.parameters());
+    } catch (...) {  // A gradient that LibTorch cannot read is no reason to skip its update.
+      return true;
+    }
+    if (!bad) return true;
+    guarded([&] {
+      const at::Tensor& parameter = clipping_.parameters()[*bad];
+      for (const hooks::WatchedParameter& each : parameters_->all())
+        if (each.tensor.is_same(parameter))
+          output_->note({std::max(steps_ - 1, options_.first_step), kIntervention, each.name, "action=skipped"});
+    });
+    return false;
+  }
+
+  bool roll_back() {
+    if (!output_) return false;
+    guarded([&] {
+      const at::NoGradGuard no_grad;
+      const at::DisableRecordFunctionGuard no_record;
+      // What follows is no update of the last step.
+      read_update(Ending::kRunEnds);
+      deliver(Waiting::kNone);
+    });
+    const std::optional<std::int64_t> step = intervener_.roll_back(output_->errors(), optimizer_);
+    if (!step) return false;
+    guarded([&] {
+      output_->note({std::max(steps_ - 1, options_.first_step), kIntervention, "",
+                     fmt::format("action=rolled-back to={}", *step)});
+    });
+    return true;
   }
 
   double clip_grad_norm(double max_norm) noexcept {
@@ -322,6 +372,15 @@ class Monitor::Impl {
       if (watch_->updates_take_turns()) note_doubt(Doubt::kUpdatesTakeTurns);
     });
     take_step(watch_->loss());
+  }
+
+  void clip_as_learned() {
+    const auto clipping = intervener_.begin_step(steps_, clipping_.parameters());
+    if (!clipping) return;
+    clip_grad_norm(clipping->threshold);
+    output_->note({steps_, kIntervention, "",
+                   fmt::format("action=clipped norm={:.6g} threshold={:.6g} percentile={}", clipping->norm,
+                               clipping->threshold, options_.interventions.clip_percentile)});
   }
 
   void note_doubt(Doubt doubt) {
@@ -572,6 +631,7 @@ class Monitor::Impl {
   hooks::Schedule schedule_;
   torch::optim::Optimizer* optimizer_;
   hooks::GradientClipping clipping_;
+  hooks::Intervener intervener_;
   std::shared_ptr<hooks::UpdateWatch> watch_;  ///< Of every step in automatic mode, else of those that are recorded.
   std::unique_ptr<hooks::AccumulationHooks> accumulation_hooks_;
   std::shared_ptr<hooks::CarriedGradients> carried_ = std::make_shared<hooks::CarriedGradients>();
@@ -635,7 +695,10 @@ Monitor::~Monitor() = default;
 Monitor::Monitor(Monitor&&) noexcept = default;
 Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 
-void Monitor::step(const at::Tensor& loss) noexcept { impl_->step(loss); }
+void Monitor::step(const at::Tensor& loss) { impl_->step(loss); }
+bool Monitor::should_stop() const noexcept { return impl_->should_stop(); }
+bool Monitor::update_is_finite() noexcept { return impl_->update_is_finite(); }
+bool Monitor::roll_back() { return impl_->roll_back(); }
 double Monitor::clip_grad_norm(double max_norm) noexcept { return impl_->clip_grad_norm(max_norm); }
 void Monitor::record(const std::string& name, double value) noexcept { impl_->record(name, value); }
 void Monitor::tap(const std::string& name, const at::Tensor& tensor) noexcept { impl_->tap(name, tensor); }

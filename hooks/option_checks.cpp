@@ -18,6 +18,16 @@ void check(const MonitorOptions& options) {
         fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1", options.budget));
   if (options.first_step < 0)
     throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
+  const Interventions& wanted = options.interventions;
+  if (!(wanted.clip_percentile >= 0 && wanted.clip_percentile <= 1))
+    throw UsageError(fmt::format("Interventions::clip_percentile is {}; it is a share of the steps, 0 to 1",
+                                 wanted.clip_percentile));
+  if (wanted.keep_healthy_every < 0)
+    throw UsageError(
+        fmt::format("Interventions::keep_healthy_every is {}; it counts steps", wanted.keep_healthy_every));
+  const bool any = wanted.stop || wanted.clip_percentile > 0 || wanted.keep_healthy_every > 0;
+  if (any && options.step == StepMode::kAutomatic)
+    throw UsageError("interventions need calls of step(): automatic steps are found when the update has begun");
 }
 
 ScheduleOptions schedule_options(const MonitorOptions& options) {

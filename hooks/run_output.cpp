@@ -32,6 +32,7 @@ void RunOutput::report_findings(StepRecord& row, Messenger& messenger) {
     const std::string& subject = finding.subject.name.empty() ? finding.subject.module : finding.subject.name;
     row.events.push_back({row.step, "finding", subject,
                           fmt::format("{} {}: {}", name(finding.severity), finding.rule, finding.message)});
+    if (finding.severity == Severity::kError) errors_.push_back(finding);
     messenger.finding(finding, path_);
     if (!callback_) continue;
     try {

@@ -33,6 +33,8 @@ class RunOutput {
   Diagnosis diagnosis() const { return diagnoser_.diagnosis(); }
   /// Of the file; nothing if there is none yet.
   std::optional<WriterStatus> status() const;
+  /// That were told so far, in that order.
+  const std::vector<Finding>& errors() const { return errors_; }
   std::int64_t rows() const { return rows_; }
   std::size_t bytes() const { return bytes_; }  ///< That the rows take in the file.
   /// @throws IoError if something could not be written.
@@ -45,6 +47,7 @@ class RunOutput {
   std::optional<RunWriter> writer_;
   std::filesystem::path path_;
   std::function<void(const Finding&)> callback_;
+  std::vector<Finding> errors_;
   std::int64_t rows_ = 0;
   std::size_t bytes_ = 0;
 };

@@ -3,21 +3,11 @@
 #include <functional>
 #include <vector>
 
-#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include "hooks/origin/state_guard.h"
+
 namespace gradhealth::hooks {
-
-/// States of the default random generators: the CPU's, and those of the CUDA devices that the model is on.
-class RandomState {
- public:
-  /// @param tensors where the model is.
-  static RandomState now(const std::vector<at::Tensor>& tensors);
-  void restore() const;
-
- private:
-  std::vector<std::pair<at::Generator, at::Tensor>> states_;
-};
 
 /// Computes a step's loss again with the trainer's own closure. Whatever comes of it, random generators and buffers are
 /// as they were before; the trainer's gradients are not touched.

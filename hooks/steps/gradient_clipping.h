@@ -20,6 +20,8 @@ class GradientClipping {
 
   /// What torch::nn::utils::clip_grad_norm_ does, with each parameter once.
   Clip clip(double max_norm) const;
+  /// Each once.
+  const std::vector<at::Tensor>& parameters() const { return parameters_; }
 
  private:
   std::vector<at::Tensor> parameters_;

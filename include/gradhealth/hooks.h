@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -87,6 +88,34 @@ enum class LossKind : std::uint8_t {
   kDensity,        ///< A negative log-density, which may well be negative.
 };
 
+/// What step() may do to the training, beside recording it. Nothing unless asked for, with explicit steps only, and no
+/// more once the monitor is closed, disabled or off. Each time it does is an event "intervention" in the run. They look
+/// at all gradients in every step; where those are on a device, step() waits for them.
+struct Interventions {
+  /// Throw TrainingStopped out of step() when a rule finds an error; the step's own recording is complete then. An
+  /// error that shows only in the last step of a run is not thrown.
+  bool stop = false;
+  /// Clip the gradients to this percentile (above 0, up to 1) of the run's own gradient norms, as clip_grad_norm()
+  /// does: of up to 512 steps before, once there are 20. Nothing is learnt any more once a rule has found an error, up
+  /// to a roll_back(). 0: never.
+  double clip_percentile = 0;
+  /// Keep a copy of weights, buffers and the monitor's optimizer every N-th step or later, for roll_back(), where the
+  /// step is healthy: loss and gradients finite, the loss no outlier, and no rule has found an error. Takes the memory
+  /// of two copies. 0: never.
+  std::int64_t keep_healthy_every = 0;
+};
+
+/// What Interventions::stop throws. The training may go on if it is caught.
+class TrainingStopped : public std::runtime_error {
+ public:
+  explicit TrainingStopped(Finding found)
+      : std::runtime_error("training stopped: " + found.rule + ": " + found.message), finding_(std::move(found)) {}
+  const Finding& finding() const noexcept { return finding_; }
+
+ private:
+  Finding finding_;
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -109,6 +138,7 @@ struct MonitorOptions {
   DiagnosisOptions diagnosis;  ///< From load_config(), for one.
   std::vector<Rule> rules;     ///< Judged by; a copy of catalogue() and rules of one's own. Empty: catalogue().
   StepMode step = StepMode::kExplicit;
+  Interventions interventions;
   /// Number of the first step, where a training goes on from a checkpoint: the updates made before. The run goes on in
   /// a further file, run-2.h5 after run.h5, which the tools read after the first.
   std::int64_t first_step = 0;
@@ -136,8 +166,9 @@ struct MonitorStatus {
 ///
 /// The model is not changed, nor are its results: weights are bit-identical with and without a monitor. Parameters
 /// are held as tensors, so the module may be destroyed first; an optimizer must outlive the monitor. After a failure
-/// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors, close()
-/// and backward() throws, the last one only what LibTorch throws.
+/// the monitor says so once, on stderr and in status(), and does nothing more: no member but the constructors, close(),
+/// backward() and, where the trainer has asked for it, step() and roll_back() throws; backward() and roll_back() only
+/// what LibTorch throws.
 ///
 /// Devices: models on the CPU, on CUDA devices (ROCm included), or on several of them. What is on a CUDA device is
 /// summed up there and copied asynchronously: step() does not wait for it, the step is judged and written when its
@@ -168,7 +199,21 @@ class Monitor {
   /// Ends a step: call once per optimizer update, after the last backward() and before the update; before or after the
   /// trainer's own clipping (see Quantity::kGradientStage). Ignored, and said so once, with StepMode::kAutomatic.
   /// @param loss scalar; reading it, later if it is on a device, is the only use made of it.
-  void step(const at::Tensor& loss) noexcept;
+  /// @throws TrainingStopped where Interventions::stop asks for it, and nothing else.
+  void step(const at::Tensor& loss);
+  /// Whether a rule has found an error since the beginning or the last roll_back(): what Interventions::stop throws at,
+  /// to be asked instead. In step() the step before is judged, a device's later.
+  bool should_stop() const noexcept;
+  /// Whether all gradients are finite as they are now: `if (monitor.update_is_finite()) optimizer.step();` skips an
+  /// update that would ruin the weights, with any optimizer, whose own state does not see it either. Call after step()
+  /// and the trainer's own clipping. Reads all gradients, and waits for a device. An update that is to be skipped is an
+  /// event in the run.
+  bool update_is_finite() noexcept;
+  /// Puts weights, buffers and the optimizer's state and options back to where they were at the latest kept step
+  /// (Interventions::keep_healthy_every) before the first error began. Gradients stay: go on with the next batch, not
+  /// with the update. Schedulers and data loaders are the trainer's business.
+  /// @returns whether there was something to go back to. What fails while it is put back is thrown, LibTorch's own.
+  bool roll_back();
   /// Clips the gradients as torch::nn::utils::clip_grad_norm_(parameters, max_norm) does, to the bit, each parameter
   /// once; the step records their norms before, the threshold and the factor. Call after the last backward() and before
   /// step(). Clips when nothing is recorded too.

@@ -174,7 +174,7 @@ const std::vector<Fault>& faults() {
        ""},
       {"high-lr-encoder",
        sequences("encoder"),
-       [](S& s) { s.lr = 1; },
+       [](S& s) { s.lr = 5; },
        {"diverging-loss", "update-too-large"},
        {"lower-learning-rate"},
        ""},
@@ -410,9 +410,9 @@ const std::vector<Fault>& faults() {
        "",
        Harm::kAlways},
       {"overfitting",
-       with(blobs(), [](S& s) { s.records_validation = true, s.evaluate_every = 10; }),
+       with(images("mlp"), [](S& s) { s.records_validation = true, s.samples = 300, s.evaluate_every = 20; }),
        [](S& s) {
-         s.samples = 24, s.steps = 400, s.batch = 8, s.hidden = {256, 256};
+         s.steps = 1500, s.hidden = {256, 256};
        },
        {"overfitting"},
        {"early-stop", "add-weight-decay"},

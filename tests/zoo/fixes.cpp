@@ -68,7 +68,8 @@ const std::map<std::string, Fix>& fixes() {
       {"detach-loss", [](auto&, Settings& s) { s.keeps_graphs = false; }},
       {"drop-bad-samples", mend_loader},
       {"drop-nonfinite-samples", mend_loader},
-      {"early-stop", [](auto&, Settings& s) { s.steps /= 2; }},
+      {"early-stop",
+       [](const Recommendation& a, Settings& s) { s.steps = static_cast<std::int64_t>(value(a, "best_step")) + 1; }},
       {"eval-mode", [](auto&, Settings& s) { s.eval_mode = true; }},
       {"fix-loss-sign",
        [](auto&, Settings& s) {

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "rules/rules_list.h"
@@ -18,9 +21,13 @@ class NonfiniteInput final : public Judge {
     const Event* event = nullptr;
     for (const Event& each : record.events)
       if (each.kind == "nonfinite-input") event = &each;
+    // A bad sample between two recorded steps shows in the loss first, and in the input when its turn comes again.
+    const bool bad_loss = record.at(Quantity::kLossNonfinite) > 0;
+    if (bad_loss && !bad_loss_since_) bad_loss_since_ = record.step;
     if (count.subjects == 0 && event == nullptr) return;
     if (bad_steps_++ == 0) {
-      first_step_ = record.step;
+      seen_step_ = record.step;
+      first_step_ = std::min(record.step, bad_loss_since_.value_or(record.step));
       features_ = count.subjects;
       if (count.subjects > 0 && count.first < run.of(Axis::kFeature).size())
         feature_ = run.of(Axis::kFeature)[count.first].name;
@@ -49,10 +56,14 @@ class NonfiniteInput final : public Judge {
     finding.message = fmt::format(
         "The input holds NaN or infinite values: first at step {}{}{}; {:.0f} values in {} "
         "recorded step{}.",
-        first_step_, feature_.empty() ? "" : " in " + feature_,
+        seen_step_, feature_.empty() ? "" : " in " + feature_,
         features_ > 1 ? fmt::format(" and {} more features", features_ - 1) : "", elements_, bad_steps_,
         bad_steps_ == 1 ? "" : "s");
     if (!text_.empty()) finding.message += " " + text_;
+    if (first_step_ < seen_step_)
+      finding.message +=
+          fmt::format(" The loss is not finite since step {}, whose input was not recorded, as it is of such a sample.",
+                      first_step_);
     finding.evidence.push_back(
         evidence("non-finite input values", elements_, ">", 0, Quantity::kInputNonfinite, feature_));
     finding.recommendations = advice();
@@ -84,6 +95,8 @@ class NonfiniteInput final : public Judge {
   std::size_t bad_steps_ = 0;
   std::size_t features_ = 0;
   std::int64_t first_step_ = 0;
+  std::int64_t seen_step_ = 0;
+  std::optional<std::int64_t> bad_loss_since_;
   std::int64_t last_step_ = 0;
   double elements_ = 0;
   std::string feature_;

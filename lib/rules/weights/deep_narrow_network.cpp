@@ -31,6 +31,7 @@ class DeepNarrowNetwork final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
+    if (const double entropy = record.at(Quantity::kTargetEntropy); entropy > 0) constant_loss_ = entropy;
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     if (activations.size() != activations_) look_at(run);
     if (activations_ == 0) return;
@@ -82,7 +83,8 @@ class DeepNarrowNetwork final : public Judge {
 
   /// The last layer's biases alone take a loss down to that of a constant, which is not far.
   bool barely_learns() const {
-    return static_cast<double>(last_step_ - first_step_) >= patience_ && !harm_.loss().fell_by(kLearning);
+    if (static_cast<double>(last_step_ - first_step_) < patience_) return false;
+    return !harm_.loss().fell_by(kLearning) || harm_.loss().recent() > (1 - kLearning / 3) * constant_loss_;
   }
 
   Finding finding(Severity severity) const {
@@ -121,6 +123,7 @@ class DeepNarrowNetwork final : public Judge {
   double min_steps_;
   LossHarm harm_;
   Alarm alarm_;
+  double constant_loss_ = NAN;  ///< Cross entropy of always giving the classes' frequencies.
   Layers layers_;
   bool chain_ = false;
   double beta_ = 0;

@@ -1,0 +1,49 @@
+#include "hooks/interventions/healthy_states.h"
+
+#include <sstream>
+#include <utility>
+
+#include <torch/optim/optimizer.h>
+#include <torch/serialize.h>
+
+namespace gradhealth::hooks {
+
+void HealthyStates::keep(std::int64_t step, const std::vector<at::Tensor>& tensors,
+                         const torch::optim::Optimizer* optimizer) {
+  const at::NoGradGuard no_grad;
+  const at::DisableRecordFunctionGuard no_record;
+  State state;
+  state.step = step;
+  state.tensors = tensors;
+  for (const at::Tensor& tensor : tensors) state.copies.push_back(tensor.clone());
+  if (optimizer) {
+    torch::serialize::OutputArchive archive;
+    optimizer->save(archive);
+    std::ostringstream out;
+    archive.save_to(out);
+    state.optimizer = out.str();
+  }
+  states_.push_back(std::move(state));
+  if (states_.size() > 2) states_.pop_front();
+}
+
+std::optional<std::int64_t> HealthyStates::restore(std::int64_t onset, torch::optim::Optimizer* optimizer) {
+  if (states_.empty()) return std::nullopt;
+  const at::NoGradGuard no_grad;
+  // To the monitor's own watch this is no update.
+  const at::DisableRecordFunctionGuard no_record;
+  if (states_.size() > 1 && states_.back().step >= onset) states_.pop_back();
+  State& state = states_.back();
+  for (std::size_t i = 0; i < state.tensors.size(); ++i) state.tensors[i].copy_(state.copies[i]);
+  if (optimizer && !state.optimizer.empty()) {
+    // Loading adds what was saved; what has come since would stay.
+    optimizer->state().clear();
+    std::istringstream in(state.optimizer);
+    torch::serialize::InputArchive archive;
+    archive.load_from(in);
+    optimizer->load(archive);
+  }
+  return state.step;
+}
+
+}  // namespace gradhealth::hooks
