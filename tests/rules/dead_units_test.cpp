@@ -82,3 +82,14 @@ TEST_CASE("a layer that first runs late is judged like the others", "[rules][dea
   }
   CHECK(first_finding(judge->outcome()).subject.name == "late:relu");
 }
+
+TEST_CASE("a net that blew up at first and learns well now has units to spare", "[rules][dead-units]") {
+  const auto judged = [](double end) {
+    const auto wild = [=](std::int64_t step) { return step < 20 ? (step % 3 == 0 ? 30 : 10.0) : end; };
+    return judge("dead-units", SyntheticRun(), 60, wild, [](StepRecord& record) {
+      if (record.step >= 19) record.set(Quantity::kActivationDeadFraction, SyntheticRun::relu(1), 0.6);
+    });
+  };
+  CHECK(is(judged(0.03), Severity::kInfo));
+  CHECK(is(judged(40), Severity::kWarning));
+}

@@ -111,7 +111,7 @@ TEST_CASE("leaky units are advised only where dead ones were seen", "[rules][zer
   };
   CHECK_FALSE(recommends(first_finding(judged(0.89, 0.99)), "use-leaky-relu"));
   CHECK_FALSE(recommends(first_finding(judged(NAN, NAN)), "use-leaky-relu"));
-  CHECK(first_finding(judged(0.9, 0.95)).recommendations.at(0).id == "use-leaky-relu");
+  CHECK(first_finding(judged(0.91, 0.95)).recommendations.at(0).id == "use-leaky-relu");
   CHECK(first_finding(judged(NAN, 1)).recommendations.at(0).id == "use-leaky-relu");
 }
 

@@ -13,6 +13,7 @@ constexpr double kFarther = 10;          ///< A single loss that rose this many 
 constexpr double kProgress = 0.1;        ///< Share of the start's size.
 constexpr double kLearning = 0.3;        ///< Share of the level.
 constexpr double kStill = 0.02;          ///< Share of the level.
+constexpr double kSteady = 6;            ///< Deviations of the latest losses.
 
 }  // namespace
 
@@ -67,7 +68,11 @@ bool LossTrack::recovered() const {
 }
 
 bool LossTrack::fell_by(double share) const {
-  return count() > 0 && start_ - recent() > share * size() && recent() < start_;
+  if (count() == 0 || !(recent() < start_)) return false;
+  const double fall = start_ - recent();
+  // A wild start says nothing against a loss that has become small and steady.
+  const bool steady = recent() >= 0 && fall > share * start_ && fall > kSteady * recent_.sigma();
+  return fall > share * size() || steady;
 }
 
 bool LossTrack::makes_no_progress() const {
