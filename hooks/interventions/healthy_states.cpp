@@ -3,15 +3,24 @@
 #include <sstream>
 #include <utility>
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 #include <torch/optim/optimizer.h>
 #include <torch/serialize.h>
 
 namespace gradhealth::hooks {
+namespace {
+
+constexpr std::size_t kMostStates = 2;
+
+}  // namespace
 
 void HealthyStates::keep(std::int64_t step, const std::vector<at::Tensor>& tensors,
                          const torch::optim::Optimizer* optimizer) {
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;
+  if (states_.size() == kMostStates) states_.pop_front();  // First, so that there is never a third copy.
   State state;
   state.step = step;
   state.tensors = tensors;
@@ -24,7 +33,6 @@ void HealthyStates::keep(std::int64_t step, const std::vector<at::Tensor>& tenso
     state.optimizer = out.str();
   }
   states_.push_back(std::move(state));
-  if (states_.size() > 2) states_.pop_front();
 }
 
 std::optional<std::int64_t> HealthyStates::restore(std::int64_t onset, torch::optim::Optimizer* optimizer) {

@@ -52,7 +52,7 @@ std::ostream& operator<<(std::ostream& out, const PreflightReport& report);
 PreflightReport preflight(torch::nn::Module& model, const std::function<at::Tensor()>& loss,
                           const PreflightOptions& options = {});
 
-/// The same for the usual shape: preflight(net, batch, torch::cross_entropy_loss) looks at
+/// The same for the usual shape: preflight(net, batch, torch::nn::CrossEntropyLoss()) looks at
 /// `loss(net->forward(batch.data), batch.target)`.
 /// @param model a module holder, or a pointer to a module.
 template <typename Holder, typename Batch, typename Loss, typename = decltype(std::declval<const Batch&>().target)>

@@ -269,7 +269,7 @@ TEST_CASE("a softmax before a cross entropy is told before the training", "[hook
   torch::manual_seed(12);
   torch::nn::Sequential net(torch::nn::Linear(8, 32), torch::nn::ReLU(), torch::nn::Linear(32, 4),
                             torch::nn::Softmax(1));
-  check_told(preflight(net, classes({32, 8}, 4), kCrossEntropy), "double-softmax");
+  check_told(preflight(net, classes({32, 8}, 4), torch::nn::CrossEntropyLoss()), "double-softmax");
 }
 
 TEST_CASE("targets that are broadcast are told before the training", "[hooks]") {
