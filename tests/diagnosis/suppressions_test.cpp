@@ -14,7 +14,7 @@ namespace {
 /// Two dead layers, fc1 and fc2.
 Diagnosis diagnose(const DiagnosisOptions& options) {
   return test::diagnose(
-      test::SyntheticRun(), 40, [](std::int64_t) { return 2.3; },
+      test::SyntheticRun(), 40, test::learning,
       [](StepRecord& record) {
         if (record.step < 19) return;
         record.set(Quantity::kActivationDeadFraction, test::SyntheticRun::relu(1), 0.95);

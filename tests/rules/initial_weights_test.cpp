@@ -117,10 +117,16 @@ void starve(StepRecord& record) {
 
 }  // namespace
 
-TEST_CASE("a chain that is too deep for its width is information, a warning when it starves",
+TEST_CASE("a chain that is too deep for its width is information, a warning when it does not learn",
           "[rules][deep-narrow-network]") {
-  const Outcome outcome = narrow(21, 19, flat);  // β = 20/19
+  const Outcome outcome = narrow(21, 19, learning);  // β = 20/19
   CHECK(is(outcome, Severity::kInfo));
+  CHECK(is(narrow(21, 19, flat), Severity::kWarning));
+  // From a bad start to the loss of a constant, ln 10, is no learning.
+  CHECK(is(narrow(21, 19, [](std::int64_t step) { return 2.3 + 3 * std::exp(-static_cast<double>(step) / 5); }),
+           Severity::kWarning));
+  CHECK(is(narrow(21, 19, [](std::int64_t step) { return 2 + 3.3 * std::exp(-static_cast<double>(step) / 5); }),
+           Severity::kInfo));
   CHECK(recommends(first_finding(outcome), "widen-layers"));
   CHECK(first_finding(outcome).recommendations.at(0).values.at(0).second.at(0) == 80);
   CHECK(is_healthy(narrow(21, 21, flat)));

@@ -236,7 +236,7 @@ const std::vector<Fault>& faults() {
 
       // Depth and initialisation.
       {"deep-sigmoid",
-       deep(6, 32, "relu"),
+       with(deep(6, 32, "relu"), [](S& s) { s.lr = 0.02; }),
        [](S& s) { s.activation = "sigmoid"; },
        {"jacobian-growth", "vanishing-gradient"},
        {"use-relu", "add-norm-layer", "rescale-init"},
@@ -327,8 +327,8 @@ const std::vector<Fault>& faults() {
        Harm::kMetric,
        true},
       {"log-of-softmax",
-       with(blobs(), [](S& s) { s.gain = 1; }),
-       [](S& s) { s.loss = "log_of_softmax", s.gains["out.weight"] = 300; },
+       with(blobs(), [](S& s) { s.gains["out.weight"] = 150, s.lr = 0.002; }),
+       [](S& s) { s.loss = "log_of_softmax"; },
        {"nonfinite-loss", "nonfinite-activation", "nonfinite-gradient"},
        {"use-stable-loss", "use-log-softmax"},
        ""},
@@ -406,7 +406,7 @@ const std::vector<Fault>& faults() {
        with(images("cnn"), [](S& s) { s.norm = "batch"; }),
        [](S& s) { s.norm_momentum = 1e-6; },
        {"batchnorm-statistics"},
-       {"batchnorm-momentum", "reset-running-statistics"},
+       {"raise-norm-momentum", "reset-running-statistics"},
        "",
        Harm::kAlways},
       {"overfitting",

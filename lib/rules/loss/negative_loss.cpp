@@ -29,6 +29,11 @@ class NegativeLoss final : public Judge {
     last_step_ = record.step;
     if (std::isnan(start_)) start_ = loss;
     lowest_ = std::min(lowest_, loss);
+    // What knowing nothing costs: a start near zero is no measure.
+    const double variance = record.at(Quantity::kTargetStd) * record.at(Quantity::kTargetStd);
+    const double classes = record.at(Quantity::kTargetClasses);
+    if (variance > 0) size_ = std::max(size_, variance);
+    if (classes >= 2) size_ = std::max(size_, std::log(classes));
     negative_.add(loss < 0 && explains(record, loss), record.step);
     alarm_.set(severity() ? static_cast<std::size_t>(*severity()) + 1 : 0);
   }
@@ -72,7 +77,7 @@ class NegativeLoss final : public Judge {
   std::optional<Severity> severity() const {
     if (declared_ || static_cast<double>(negative_.judged) < min_steps_ || !(negative_.share() >= share_))
       return std::nullopt;
-    return lowest_ < -fall_ * std::max(std::abs(start_), 1e-3) ? Severity::kError : Severity::kInfo;
+    return lowest_ < -fall_ * std::max(std::abs(start_), size_) ? Severity::kError : Severity::kInfo;
   }
 
   Finding finding(Severity severity) const {
@@ -101,6 +106,7 @@ class NegativeLoss final : public Judge {
   Tally negative_;
   bool declared_ = false;
   double start_ = NAN;
+  double size_ = std::log(2);
   double lowest_ = HUGE_VAL;
   std::int64_t last_step_ = 0;
 };
@@ -117,7 +123,8 @@ Rule negative_loss() {
   info.method =
       "The loss has one operator, one that never gives less than 0, and nearly every recorded loss is below 0 by no "
       "more than that operator can give for these predictions. Information, since an adversary may want just that; an "
-      "error once the loss has fallen to a multiple of its start, as no stable game does.";
+      "error once the loss has fallen to a multiple of its start, or of what a constant answer costs, as no stable "
+      "game does.";
   info.limits =
       "Losses of several operators or with weighted sums are not judged, nor those declared as adversarial, density or "
       "reinforcement.";

@@ -27,7 +27,9 @@ bool is_linear(const std::string& kind) {
 class DeepNarrowNetwork final : public Judge {
  public:
   explicit DeepNarrowNetwork(const RuleOptions& options)
-      : beta_limit_(options.at("inverse-width")), min_steps_(options.at("min-steps")) {}
+      : beta_limit_(options.at("inverse-width")),
+        patience_(options.at("patience")),
+        min_steps_(options.at("min-steps")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
