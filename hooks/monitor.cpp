@@ -481,6 +481,7 @@ class Monitor::Impl {
     if (!capture) suspicious |= early_ || vital_signs_->suspicious();
     suspicious |= origin_->gradient_is_bad();
     if (suspicious) schedule_.suspect(steps_);
+    if (has_loss && !std::isfinite(value)) schedule_.search(steps_);
     if (suspicious) origin_->suspect(steps_);
     const bool recorded = capture || suspicious;
     const bool watched = !recorded && (late_loss || parameter_recorder_->gradient_sample_is_late()) && !queue_.full();

@@ -11,6 +11,7 @@ constexpr std::int64_t kGrowingFrom = 10'000;
 constexpr std::int64_t kMostInterval = 100;
 constexpr std::int64_t kMostFactor = 1024;
 constexpr double kSmoothing = 0.2;
+constexpr std::int64_t kSearchSteps = 500;  ///< An epoch of a small data set.
 // What recording does to the caches shows in the training, not in the monitor's own time: bench_overhead finds between
 // the time that the monitor measures (small CNN) and two to three times that (MLP, whose step is mostly memory).
 constexpr double kCostPerMeasured = 2;
@@ -68,6 +69,12 @@ void Schedule::suspect(std::int64_t step) {
   if (options_.every != 0 || step < next_suspicion_) return;
   dense_until_ = step + 1 + kSuspicionSteps;
   next_suspicion_ = step + kSuspicionPause;
+}
+
+void Schedule::search(std::int64_t step) {
+  if (options_.every != 0 || searched_) return;
+  searched_ = true;
+  dense_until_ = std::max(dense_until_, step + 1 + kSearchSteps);
 }
 
 }  // namespace gradhealth::hooks

@@ -79,6 +79,10 @@ class Diagnoser::Impl {
         fresh.push_back(std::move(adapted));
       }
     }
+    // The first lines are what somebody reads: the worst first, and causes before what they led to.
+    std::stable_sort(fresh.begin(), fresh.end(), [this](const Finding& a, const Finding& b) {
+      return a.severity != b.severity ? a.severity > b.severity : causality_.upstream(a, b);
+    });
     return fresh;
   }
 

@@ -29,6 +29,9 @@ auto make_loader() {
 }
 using Loader = decltype(make_loader());
 
+/// What a forward() of the synthetic runs' models has by name.
+[[maybe_unused]] torch::nn::Linear fc0{nullptr}, fc1{nullptr}, fc2{nullptr}, fc3{nullptr};
+
 }  // namespace
 
 #define ADVICE(number)                                                                                            \
@@ -36,8 +39,9 @@ using Loader = decltype(make_loader());
       [[maybe_unused]] Net net, [[maybe_unused]] torch::optim::SGD& optimizer, [[maybe_unused]] Loader& loader,   \
       [[maybe_unused]] Dataset dataset, [[maybe_unused]] torch::data::Example<> batch,                            \
       [[maybe_unused]] torch::Tensor x, [[maybe_unused]] torch::Tensor x_train, [[maybe_unused]] torch::Tensor y, \
-      [[maybe_unused]] torch::Tensor input, [[maybe_unused]] torch::Tensor output, [[maybe_unused]] torch::Tensor logits,                                \
-      [[maybe_unused]] torch::Tensor target, [[maybe_unused]] torch::Tensor loss,                                 \
-      [[maybe_unused]] gradhealth::Monitor& monitor, [[maybe_unused]] std::int64_t step)
+      [[maybe_unused]] torch::Tensor input, [[maybe_unused]] torch::Tensor output,                                \
+      [[maybe_unused]] torch::Tensor logits, [[maybe_unused]] torch::Tensor target,                               \
+      [[maybe_unused]] torch::Tensor loss, [[maybe_unused]] gradhealth::Monitor& monitor,                         \
+      [[maybe_unused]] std::int64_t step)
 
 #include "collected_advice.inc"

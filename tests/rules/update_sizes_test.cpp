@@ -185,7 +185,8 @@ Outcome warmed(double peak, std::int64_t back, double ratio, const std::string& 
       },
       [=](StepRecord& record) {
         updates(record.step < 10 ? 1e-3 * ratio : 1e-3)(record);
-        if (warm_up) record.set(Quantity::kLearningRate, 1e-3 * std::min(1.0, 0.01 * (1 + record.step)));
+        if (warm_up)
+          record.set(Quantity::kLearningRate, 1e-3 * std::min(1.0, 0.01 * static_cast<double>(1 + record.step)));
       });
 }
 

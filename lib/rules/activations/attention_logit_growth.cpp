@@ -69,7 +69,7 @@ class AttentionLogitGrowth final : public Judge {
     stats::Window early{10};
     stats::Window recent{8};
     stats::Window one_hot{8};
-    std::optional<std::int64_t> since;  ///< The logits are as large as that.
+    std::optional<std::int64_t> since = std::nullopt;  ///< The logits are as large as that.
     std::int64_t last = 0;
   };
 

@@ -70,7 +70,7 @@ class HalfPrecisionRange final : public Judge {
     Subject subject;
     stats::Window early{10};
     stats::Window recent{10};
-    std::optional<std::int64_t> since;  ///< Its share of zeros is above the threshold.
+    std::optional<std::int64_t> since = std::nullopt;  ///< Its share of zeros is above the threshold.
   };
 
   void meet(const Run& run) {

@@ -9,6 +9,7 @@
 #include "rules/support/alarm.h"
 #include "rules/support/layers.h"
 #include "rules/support/loss_harm.h"
+#include "rules/support/loss_operators.h"
 #include "rules/support/new_finding.h"
 #include "rules/support/optimizer_advice.h"
 #include "rules/support/recommendations.h"
@@ -35,6 +36,8 @@ class PlateauedLoss final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     layers_.update(run);
     harm_.observe(run, record);
+    operators_.observe(record);
+    targets_vary_ = targets_vary_ || record.at(Quantity::kTargetMax) > record.at(Quantity::kTargetMin);
     const double loss = record.at(Quantity::kLoss);
     if (std::isnan(loss)) return;
     const double rate = record.at(Quantity::kLearningRate);
@@ -83,12 +86,14 @@ class PlateauedLoss final : public Judge {
     if (!(alignments_.median() > alignment_)) return std::nullopt;
     // Swings as large as the loss hide what it does: adversaries, agents, losses around zero.
     if (!(losses_.sigma() < noise_ * std::abs(losses_.median()))) return std::nullopt;
-    return harm_.stands_still() && !harm_.rose() ? std::optional(Severity::kWarning) : std::nullopt;
+    if (!harm_.stands_still() || harm_.rose()) return std::nullopt;
+    // Players of a game stay where they began by beating each other; nobody plays against labels.
+    return operators_.only() != nullptr && targets_vary_ ? Severity::kWarning : Severity::kInfo;
   }
 
   Finding finding() const {
     const LossTrack& loss = harm_.loss();
-    Finding finding = new_finding(kId, Severity::kWarning, 0.7, {}, {first_step_, last_step_}, {});
+    Finding finding = new_finding(kId, *severity(), 0.7, {}, {first_step_, last_step_}, {});
     finding.message = fmt::format(
         "The loss has stayed where it began, {} at the start and {} now, after {} updates; successive gradients point "
         "the same way all the time, so that there is somewhere to go.",
@@ -117,6 +122,8 @@ class PlateauedLoss final : public Judge {
   double updates_;
   double min_steps_;
   LossHarm harm_;
+  LossOperators operators_;
+  bool targets_vary_ = false;
   Layers layers_;
   stats::Window losses_{32};
   stats::Window alignments_{24};
@@ -148,7 +155,9 @@ Rule plateaued_loss() {
       "of the data and after convergence, successive gradients are unrelated. Never more than a warning.";
   info.limits =
       "A loss that fell and then stands is not judged here: it may have arrived. Models without any gradient are other "
-      "rules'. Needs the agreement of gradients.";
+      "rules'. Needs the agreement of gradients. Information only where the loss has several operators, an unknown "
+      "one, or "
+      "targets that do not vary, as in a game of two models.";
   info.options = {
       {"alignment", 0.2, "Median cosine between successive gradients from which they agree.",
        "Gradients of independent batches at a minimum: near 0."},

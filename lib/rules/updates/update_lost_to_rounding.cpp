@@ -65,7 +65,7 @@ class UpdateLostToRounding final : public Judge {
     std::size_t index;
     Subject subject;
     stats::Window unchanged;
-    std::optional<std::int64_t> since;
+    std::optional<std::int64_t> since = std::nullopt;
     std::int64_t last = 0;
   };
 

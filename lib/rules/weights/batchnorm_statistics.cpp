@@ -63,8 +63,8 @@ class BatchnormStatistics final : public Judge {
   struct Norm {
     Subject subject;
     stats::Window gaps;
-    std::optional<std::int64_t> since;  ///< The gap is as wide as that.
-    std::optional<std::int64_t> first;
+    std::optional<std::int64_t> since = std::nullopt;  ///< The gap is as wide as that.
+    std::optional<std::int64_t> first = std::nullopt;
     bool settled = false;  ///< The running statistics have once been those of a batch.
     std::int64_t last = 0;
   };
