@@ -257,6 +257,19 @@ TEST_CASE("a file approaches its size limit ever more slowly", "[hooks]") {
   CHECK(schedule.interval(10) == 4);
 }
 
+TEST_CASE("once the loss is lost, hundreds of steps are recorded one by one, once a run", "[hooks]") {
+  Schedule schedule({0, 0.01, 0});
+  schedule.search(43);
+  CHECK(schedule.records(44));
+  CHECK(schedule.records(543));
+  CHECK_FALSE(schedule.records(544));
+  schedule.search(700);
+  CHECK_FALSE(schedule.records(701));
+  Schedule fixed({7, 0.01, 0});
+  fixed.search(43);
+  CHECK_FALSE(fixed.records(44));
+}
+
 TEST_CASE("a suspicion has the next steps recorded one by one, not again and again", "[hooks]") {
   Schedule schedule({0, 0.01, 0});
   schedule.suspect(43);
