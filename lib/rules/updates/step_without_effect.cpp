@@ -6,6 +6,7 @@
 #include "rules/rules_list.h"
 #include "rules/support/loss_harm.h"
 #include "rules/support/norm_modules.h"
+#include "rules/support/optimizer_advice.h"
 #include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
@@ -133,7 +134,7 @@ class StepWithoutEffect final : public Judge {
         first->since, first->streak, still, number(first->gradient), first->subject.name,
         rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
     finding.evidence.push_back(streak_of(*first));
-    finding.recommendations = {rebuild_optimizer(), call_step()};
+    finding.recommendations = {rebuild_optimizer(info_, rate_), call_step()};
     return finding;
   }
 
@@ -179,23 +180,6 @@ class StepWithoutEffect final : public Judge {
     raise.confidence = 0.4;
     finding.recommendations.push_back(std::move(raise));
     return finding;
-  }
-
-  Recommendation rebuild_optimizer() const {
-    Recommendation advice;
-    advice.id = "rebuild-optimizer";
-    advice.text = "Build the optimizer from the parameters of the model that is trained, after the model is final.";
-    advice.why = "Moving, cloning or reassigning modules leaves the optimizer with tensors that nothing uses.";
-    const bool adam = info_.optimizer.rfind("Adam", 0) == 0;
-    const std::string lr = literal(rate_ && *rate_ > 0 ? *rate_ : adam ? 0.001 : 0.01);
-    advice.code = adam ? fmt::format("torch::optim::{0} optimizer(net->parameters(), torch::optim::{0}Options({1}));",
-                                     info_.optimizer == "AdamW" ? "AdamW" : "Adam", lr)
-                       : fmt::format(
-                             "torch::optim::SGD optimizer(net->parameters(), "
-                             "torch::optim::SGDOptions({}).momentum({}));",
-                             lr, literal(info_.momentum.value_or(0)));
-    advice.confidence = 0.7;
-    return advice;
   }
 
   static Recommendation call_step() {
