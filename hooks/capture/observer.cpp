@@ -52,7 +52,7 @@ ThreadState& thread_state() {
 
 /// Made only for operators that were claimed: most are not.
 struct OperatorContext : at::ObserverContext {
-  std::vector<std::pair<std::shared_ptr<StepCapture>, StepCapture::Claim>> claims;
+  std::vector<std::pair<std::shared_ptr<StepCapture>, Claim>> claims;
   std::vector<std::shared_ptr<StepCapture>> evaluations;
 };
 
@@ -162,7 +162,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     capture->add_time(kNanosecondsPerOperator);
     without_throwing(*capture, [&] {
       if (capture->evaluation().seen()) capture->evaluation().interrupt(tensors);
-      std::optional<StepCapture::Claim> claim = capture->begin(op, tensors);
+      std::optional<Claim> claim = capture->begin(op, tensors);
       if (!claim) return;
       if (const auto name = function.operator_name(); claim->input && capture->keeps_ends() && name.has_value())
         capture->keep_first(op, *name, function.inputs());

@@ -1,6 +1,5 @@
 #include "hooks/capture/step_capture.h"
 
-#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -16,45 +15,15 @@
 #include "hooks/statistics/reading.h"
 
 namespace gradhealth::hooks {
-namespace {
-
-/// Rollouts whose author forgot NoGradGuard run thousands of forward passes in one step: beyond this, they leave no
-/// trace.
-constexpr std::size_t kMostCalls = 20'000;
-
-constexpr std::size_t kMostFollowed = 16 * kMostCalls;
-constexpr std::size_t kMostStrangers = 64;
-
-/// Something that gathers a gradient, or a view of it.
-bool is_leaf(const at::Tensor& tensor) {
-  return tensor.requires_grad() && (tensor.is_leaf() || (tensor.is_view() && tensor._base().is_leaf()));
-}
-
-}  // namespace
 
 StepCapture::StepCapture(std::shared_ptr<const StorageTable> table, std::shared_ptr<const ParameterList> parameters,
                          std::string first_module)
-    : table_(std::move(table)),
-      parameters_(std::move(parameters)),
-      first_module_(std::move(first_module)),
-      used_(parameters_->size()),
-      evaluation_(table_, parameters_, first_module_) {}
-
-int StepCapture::parameter_of(const at::Tensor& tensor) const {
-  if (!tensor.has_storage()) return -1;
-  const int parameter = table_->find(tensor);
-  if (parameter >= 0 || derived_.empty()) return parameter;
-  const auto found = derived_.find(tensor.storage().unsafeGetStorageImpl());
-  return found != derived_.end() && !found->second.first.expired() ? found->second.second : -1;
-}
-
-StepCapture::Trail StepCapture::trail_of(const at::Tensor& tensor) const {
-  const Trail* trail = followed_.find(tensor);
-  return trail ? *trail : Trail{};
-}
+    : first_module_(std::move(first_module)),
+      claims_(table, parameters, calls_),
+      evaluation_(std::move(table), std::move(parameters), first_module_) {}
 
 TensorOrigin StepCapture::origin_of(const at::Tensor& tensor) const {
-  const Trail trail = trail_of(tensor);
+  const Claims::Trail trail = claims_.trail_of(tensor);
   TensorOrigin origin{trail.call, trail.is_output, {}, -1};
   if (trail.call < 0 || !trail.is_output) return origin;
   const auto call = [this](int index) -> const ActivationCall& { return calls_[static_cast<std::size_t>(index)]; };
@@ -67,152 +36,26 @@ TensorOrigin StepCapture::origin_of(const at::Tensor& tensor) const {
   return origin;
 }
 
-int StepCapture::stranger_behind(const at::Tensor& tensor) const {
-  const int* stranger = from_strangers_.find(tensor);
-  return stranger ? *stranger : -1;
-}
-
-void StepCapture::follow(const at::Tensor& tensor, const Trail& trail, int stranger) {
-  if (followed_.size() + from_strangers_.size() > kMostFollowed) return;
-  if (trail.call >= 0) followed_.add(tensor, trail);
-  if (stranger >= 0) from_strangers_.add(tensor, stranger);
-}
-
-void StepCapture::derive(const at::Tensor& tensor, int parameter) {
-  if (tensor.has_storage() && table_->find(tensor) < 0)
-    derived_.insert_or_assign(tensor.storage().unsafeGetStorageImpl(),
-                              std::make_pair(WeakStorage(tensor.storage().getWeakStorageImpl()), parameter));
-}
-
-/// Whether a layer has taken it for its data before: a leaf because the gradient by the input is asked for.
-bool StepCapture::is_input(const at::Tensor& leaf) const {
-  return !inputs_.empty() && leaf.has_storage() && inputs_.count(leaf.storage().unsafeGetStorageImpl()) > 0;
-}
-
-/// Parameters move when a model is converted after the step began; the first that is used shows as an unknown leaf.
-bool StepCapture::refresh_table(const at::Tensor& leaf) {
-  if (!unknown_leaves_.insert(leaf.unsafeGetTensorImpl()).second || table_->holds_for(*parameters_)) return false;
-  table_ = std::make_shared<const StorageTable>(*parameters_);
-  return true;
-}
-
-/// The weight names a layer, not its bias; but of a weight that is tied, several layers, among which the bias decides.
-bool StepCapture::names_better(int parameter, const at::Tensor& tensor, const Roles& roles) const {
-  if (roles.parameter < 0) return true;
-  const bool now = tied(roles.parameter);
-  return now == tied(parameter) ? tensor.dim() > roles.weight->dim() : now;
-}
-
-StepCapture::Roles StepCapture::roles_of(c10::ArrayRef<const at::Tensor*> inputs) {
-  Roles roles;
-  const at::Tensor* leaf_data = nullptr;
-  for (const at::Tensor* each : inputs) {
-    const at::Tensor& input = *each;
-    if (!input.defined()) continue;
-    int parameter = parameter_of(input);
-    const Trail trail = parameter < 0 ? trail_of(input) : Trail{};
-    const bool leaf = parameter < 0 && trail.call < 0 && is_leaf(input) && !is_input(input);
-    if (leaf && refresh_table(input)) parameter = parameter_of(input);
-    if (parameter >= 0) {
-      used_[static_cast<std::size_t>(parameter)] = true;
-      if (names_better(parameter, input, roles)) roles.parameter = parameter;
-      if (!roles.weight || input.dim() > roles.weight->dim()) {
-        roles.weight = &input;
-        roles.weight_parameter = parameter;
-      }
-      continue;
-    }
-    if (leaf && (!roles.stranger || input.dim() > roles.stranger->dim())) roles.stranger = &input;
-    if (input.dim() > 0) {
-      const at::Tensor*& data = leaf ? leaf_data : roles.data;
-      if (!data) data = &input;
-    }
-    if (trail.call > roles.parent) {
-      roles.parent = trail.call;
-      roles.of_output = trail.is_output;
-    }
-    roles.comparison = std::max(roles.comparison, trail.comparison);
-    roles.behind_stranger = std::max(roles.behind_stranger, stranger_behind(input));
-  }
-  if (!roles.data) roles.data = leaf_data;  // An input whose gradient is asked for.
-  return roles;
-}
-
-std::optional<StepCapture::Claim> StepCapture::begin(std::string_view op, c10::ArrayRef<const at::Tensor*> inputs) {
+std::optional<Claim> StepCapture::begin(std::string_view op, c10::ArrayRef<const at::Tensor*> inputs) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_ || calls_.size() >= kMostCalls) return std::nullopt;
-  const Roles roles = roles_of(inputs);
-  std::optional<Claim> claim = claim_of(op, roles);
+  std::optional<Claim> claim = claims_.claim(op, inputs);
   if (!claim || claim->kind != Claim::Kind::kLayer) return claim;
-  if (claim->stranger >= 0) strangers_[static_cast<std::size_t>(claim->stranger)].inside = true;
-  const std::string& module = module_named_by(claim->parameter);
+  const std::string& module = claims_.watched(claim->parameter).module;
   if (first_module_.empty()) first_module_ = module;
-  if (module != first_module_ || claim->adds_bias) return claim;
+  if (module == first_module_ && !claim->adds_bias) read_input(op, *claim);
+  return claim;
+}
+
+void StepCapture::read_input(std::string_view op, Claim& claim) {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;
   const Units units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
-  claim->input = reading_of(*roles.data) == Reading::kLater
-                     ? late_input_sums(*roles.data, units, std::string(op), *readback_)
-                     : input_sums(*roles.data, units, std::string(op));
+  claim.input = reading_of(*claim.data) == Reading::kLater
+                    ? late_input_sums(*claim.data, units, std::string(op), *readback_)
+                    : input_sums(*claim.data, units, std::string(op));
   add_time((std::chrono::steady_clock::now() - start).count());
-  return claim;
-}
-
-std::optional<StepCapture::Claim> StepCapture::claim_of(std::string_view op, const Roles& roles) {
-  Claim claim;
-  claim.parameter = roles.parameter;
-  claim.weight = roles.weight_parameter;
-  claim.parent = roles.parent;
-  claim.of_output = roles.of_output;
-  claim.comparison = roles.comparison;
-  claim.stranger = roles.behind_stranger;
-  if (roles.parameter < 0) {
-    if (roles.stranger && roles.parent >= 0) {
-      // A generator's output goes on into the critic, whose activations are not the generator's.
-      claim.stranger = meet_stranger(op, *roles.stranger, roles.parent);
-      claim.parent = -1;
-    }
-    if (claim.parent < 0 && claim.stranger < 0) return std::nullopt;
-    return claim;
-  }
-  // A penalty such as (w - w0)² combines a parameter with a constant of its own shape; a layer has samples.
-  const bool constant = roles.data && roles.parent < 0 && !roles.data->requires_grad() && is_elementwise(op) &&
-                        roles.data->sizes() == roles.weight->sizes();
-  if (!roles.data || constant) {
-    claim.kind = Claim::Kind::kDerivedWeight;
-    return claim;
-  }
-  claim.kind = Claim::Kind::kLayer;
-  if (roles.stranger == roles.data && roles.data->has_storage())
-    inputs_.insert(roles.data->storage().unsafeGetStorageImpl());
-  else if (roles.stranger)
-    meet_stranger(op, *roles.stranger, roles.parent);
-  claim.adds_bias = op == "add" && roles.weight->dim() <= 1 && claim.parent >= 0 &&
-                    lacks_bias(calls_[static_cast<std::size_t>(claim.parent)].op);
-  return claim;
-}
-
-int StepCapture::meet_stranger(std::string_view op, const at::Tensor& leaf, int parent) {
-  if (strangers_.size() >= kMostStrangers) return -1;
-  Stranger stranger;
-  stranger.op = op;
-  stranger.shape = shape_text(leaf.is_view() ? at::Tensor(leaf._base()) : leaf);
-  stranger.behind = parent >= 0 ? calls_[static_cast<std::size_t>(parent)].module : "the input";
-  strangers_.push_back(std::move(stranger));
-  return static_cast<int>(strangers_.size()) - 1;
-}
-
-void StepCapture::resolve_strangers() {
-  for (Stranger& stranger : strangers_) {
-    int candidates = 0;
-    for (std::size_t i = 0; i < used_.size(); ++i) {
-      if (used_[i] || shape_text((*parameters_)[i].tensor) != stranger.shape) continue;
-      ++candidates;
-      stranger.replaces = (*parameters_)[i].name;
-    }
-    if (candidates != 1) stranger.replaces.clear();
-  }
 }
 
 void StepCapture::look(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, Claim& claim) {
@@ -258,9 +101,9 @@ void StepCapture::follow_outputs(std::string_view op, const Claim& claim, c10::A
   for (const at::Tensor* each : outputs) {
     if (!each->defined()) continue;
     if (claim.kind == Claim::Kind::kDerivedWeight)
-      derive(*each, claim.parameter);
+      claims_.derive(*each, claim.parameter);
     else
-      follow(*each, {claim.parent, keeps, claim.comparison}, claim.stranger);
+      claims_.follow(*each, {claim.parent, keeps, claim.comparison}, claim.stranger);
   }
 }
 
@@ -282,7 +125,7 @@ int StepCapture::take_outputs(std::string_view op, Claim& claim, c10::ArrayRef<c
   }
   if (!layer && claim.stranger >= 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    follow(output, {index, true, -1}, claim.stranger);
+    claims_.follow(output, {index, true, -1}, claim.stranger);
   }
   for (std::size_t i = 1; index >= 0 && layer && i < outputs.size(); ++i) {
     const std::string_view name = further_output(op, i);
@@ -319,13 +162,13 @@ ActivationCall StepCapture::describe(std::string_view op, Claim& claim) {
     return call;
   }
   call.parameter = claim.weight;
-  call.module = module_named_by(claim.parameter);
+  call.module = claims_.watched(claim.parameter).module;
   call.units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
   call.pass = begin_pass();
   if (claim.adds_bias && !finished_) {
     ActivationCall& product = calls_[static_cast<std::size_t>(claim.parent)];
     product.superseded = true;
-    if (!tied(product.parameter)) call.module = product.module;
+    if (!claims_.tied(product.parameter)) call.module = product.module;
     call.parameter = product.parameter;
     call.op = "linear";
     call.input = std::move(product.input);
@@ -399,7 +242,7 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
   call.output_nr = static_cast<std::uint32_t>(output.output_nr());
   call.sizes = output.sizes().vec();
   calls_.push_back(std::move(call));
-  follow(output, {index, true, -1}, -1);
+  claims_.follow(output, {index, true, -1}, -1);
   // On the node, not on the tensor: a tensor hook would move to the result of a later in-place operator.
   if (node)
     node->add_pre_hook(
@@ -454,7 +297,7 @@ void StepCapture::keep_first(std::string_view op, const c10::OperatorName& name,
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;  // The operators here are not to come back to this lock.
   const std::lock_guard<std::mutex> lock(mutex_);
-  ends_.keep_first(op, name, arguments, [this](const at::Tensor& tensor) { return parameter_of(tensor) >= 0; });
+  ends_.keep_first(op, name, arguments, [this](const at::Tensor& tensor) { return claims_.parameter_of(tensor) >= 0; });
 }
 
 ProbeEnds StepCapture::take_ends() {
@@ -483,10 +326,7 @@ void StepCapture::set_probe(int call, const ActivationProbe& probe) {
 std::vector<ActivationCall> StepCapture::finish() {
   const std::lock_guard<std::mutex> lock(mutex_);
   finished_ = true;
-  followed_.clear();
-  from_strangers_.clear();
-  derived_.clear();
-  resolve_strangers();
+  claims_.finish();
   ends_ = ProbeEnds{};
   facts_.evaluation = evaluation_.finish();
   return std::move(calls_);
