@@ -23,7 +23,9 @@ namespace {
 using namespace gradhealth::zoo;
 
 struct Options {
-  std::vector<std::uint64_t> seeds{104, 105, 106};
+  std::vector<std::uint64_t> seeds{107, 108, 109};
+  /// More of them: a share of 1 % false alarms shows in hundreds of runs only.
+  std::vector<std::uint64_t> healthy_seeds{107, 108, 109, 110, 111, 112, 113};
   std::vector<std::string> only;
   bool quick = false;
   std::size_t jobs = 2;
@@ -48,14 +50,14 @@ bool chosen(const std::string& name, bool quick, const Options& options) {
 
 std::vector<Job> jobs_of(const Options& options) {
   std::vector<Job> jobs;
-  for (const std::uint64_t seed : options.seeds) {
+  for (const std::uint64_t seed : options.seeds)
     for (const Fault& fault : faults())
       if (chosen(fault.name, fault.quick, options))
         jobs.push_back({fault.name, seed, true, [&fault, seed](const auto& at) { return examine(fault, seed, at); }});
+  for (const std::uint64_t seed : options.healthy_seeds)
     for (const Healthy& each : healthy())
       if (chosen(each.name, each.quick, options))
         jobs.push_back({each.name, seed, false, [&each, seed](const auto& at) { return examine(each, seed, at); }});
-  }
   return jobs;
 }
 
@@ -90,13 +92,18 @@ std::string text_of(const std::vector<std::uint64_t>& seeds) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Trains the zoo's faulty and healthy models and says what the rules make of them.");
-  app.add_option("--seeds", options.seeds, "Seeds of the trainings")->delimiter(',')->capture_default_str();
+  const CLI::Option* seeds =
+      app.add_option("--seeds", options.seeds, "Seeds of the trainings")->delimiter(',')->capture_default_str();
+  const CLI::Option* healthy_seeds =
+      app.add_option("--healthy-seeds", options.healthy_seeds, "Of the healthy ones, if others (default: 107 to 113)")
+          ->delimiter(',');
   app.add_option("--only", options.only, "Cases whose names contain this")->delimiter(',');
   app.add_flag("--quick", options.quick, "The subset that every test run trains");
   app.add_option("--jobs", options.jobs, "Trainings at once")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_option("--markdown", options.markdown, "Write the table to this file");
   app.add_option("--keep", options.keep, "Keep the run files in this directory");
   CLI11_PARSE(app, argc, argv);
+  if (seeds->count() > 0 && healthy_seeds->count() == 0) options.healthy_seeds = options.seeds;
 
   const gradhealth::test::TemporaryDirectory temporary;
   const std::filesystem::path directory = options.keep.empty() ? temporary.path() : options.keep;
@@ -121,6 +128,7 @@ int main(int argc, char** argv) {
       });
   const Totals sum = totals(rows);
   fmt::print("\n{}", summary(sum));
-  if (!options.markdown.empty()) std::ofstream(options.markdown) << markdown(rows, text_of(options.seeds));
+  if (!options.markdown.empty())
+    std::ofstream(options.markdown) << markdown(rows, text_of(options.seeds), text_of(options.healthy_seeds));
   return good_enough(sum) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -29,6 +30,24 @@ std::string at_most(int hits, int trials) {
   if (trials == 0) return "none";
   return fmt::format("{} of {} ({:.1f} %, at most {:.1f} %)", hits, trials, 100.0 * hits / trials,
                      100 * Binomial::find_upper_bound_on_p(trials, hits, 0.05));
+}
+
+/// By name.
+std::map<std::string, std::vector<Row>> healthy_of(const std::vector<Row>& rows) {
+  std::map<std::string, std::vector<Row>> runs;
+  for (const Row& row : rows)
+    if (!row.faulty) runs[row.name].push_back(row);
+  return runs;
+}
+
+/// "rule@module (in 2), …"
+std::string findings_in(const std::vector<Row>& runs) {
+  std::map<std::string, int> times;
+  for (const Row& row : runs)
+    for (const std::string& root : std::set<std::string>(row.roots.begin(), row.roots.end())) ++times[root];
+  std::vector<std::string> texts;
+  for (const auto& [root, count] : times) texts.push_back(fmt::format("{} in {}", root, count));
+  return joined(texts);
 }
 
 }  // namespace
@@ -92,16 +111,18 @@ std::string summary(const Totals& sum) {
   return text;
 }
 
-std::string markdown(std::vector<Row> rows, const std::string& seeds) {
+std::string markdown(std::vector<Row> rows, const std::string& seeds, const std::string& healthy_seeds) {
   std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
     return std::make_tuple(!a.faulty, a.name, a.seed) < std::make_tuple(!b.faulty, b.name, b.seed);
   });
   std::string text = fmt::format(
-      "# The zoo\n\nMade by `./tests/run --zoo`; seeds {}. Bounds are one-sided 95 % confidence bounds (Clopper and "
-      "Pearson).\nThe placebo is a tenth of the learning rate and gradients clipped at 1, whatever the fault.\n\n"
+      "# The zoo\n\nMade by `./tests/run --zoo`: faults under seeds {}, healthy runs under {}.\nBounds are one-sided "
+      "95 % confidence bounds (Clopper and Pearson). The placebo is a tenth of the learning rate and gradients clipped "
+      "at 1,\n"
+      "whatever the fault.\n\n"
       "```\n{}```\n\n| fault | seed | harm | first root | advice | twin | spoilt | fixed | placebo | trains |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-      seeds, summary(totals(rows)));
+      seeds, healthy_seeds, summary(totals(rows)));
   const auto yes = [](bool is) { return is ? "yes" : "no"; };
   for (const Row& row : rows)
     if (row.faulty)
@@ -109,9 +130,13 @@ std::string markdown(std::vector<Row> rows, const std::string& seeds) {
           fmt::format("| {} | {} | {} | {}{} | {} | {:.2f} | {:.2f} | {:.2f} | {:.2f} | {} |\n", row.name, row.seed,
                       yes(row.harmful), row.roots.empty() ? "nothing" : row.roots.front(), row.root_first ? "" : " ✗",
                       row.advice, row.twin, row.spoilt, row.fixed, row.placebo, yes(row.trains));
-  text += "\n| healthy run | seed | findings |\n| --- | --- | --- |\n";
-  for (const Row& row : rows)
-    if (!row.faulty) text += fmt::format("| {} | {} | {} |\n", row.name, row.seed, joined(row.roots));
+  text +=
+      "\n| healthy run | runs | with an error | with a warning | findings in any |\n| --- | --- | --- | --- | --- |\n";
+  for (const auto& [name, runs] : healthy_of(rows)) {
+    const Totals sum = totals(runs);
+    text += fmt::format("| {} | {} | {} | {} | {} |\n", name, sum.healthy, sum.with_error, sum.with_warning,
+                        findings_in(runs));
+  }
   return text;
 }
 

@@ -30,6 +30,6 @@ std::string line(const Row& row);
 /// The totals in words, with 95 % confidence bounds.
 std::string summary(const Totals& totals);
 /// Everything as Markdown, sorted by name; faults first.
-std::string markdown(std::vector<Row> rows, const std::string& seeds);
+std::string markdown(std::vector<Row> rows, const std::string& seeds, const std::string& healthy_seeds);
 
 }  // namespace gradhealth::zoo
