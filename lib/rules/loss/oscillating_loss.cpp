@@ -57,6 +57,7 @@ class OscillatingLoss final : public Judge {
     last_step_ = record.step;
     last_loss_ = loss;
     losses_.push(loss);
+    latest_.push(loss);
     observe_updates(record);
     const auto now = severity();
     if (!now) since_.reset();
@@ -87,6 +88,8 @@ class OscillatingLoss final : public Judge {
 
   /// Where most of the latest losses lie.
   double range() const { return losses_.quantile(0.9) - losses_.quantile(0.1); }
+  /// Of the later half of them: a loss that has fallen within the window does not swing.
+  double latest_range() const { return latest_.quantile(0.9) - latest_.quantile(0.1); }
   /// What the run has learnt, or, while that is nothing, where it began.
   double unit() const {
     const double start = harm_.loss().start();
@@ -107,7 +110,7 @@ class OscillatingLoss final : public Judge {
   std::optional<Severity> severity() const {
     if (!minimized_ || static_cast<double>(count_) < min_steps_ || !losses_.full()) return std::nullopt;
     const LossTrack& loss = harm_.loss();
-    if (!(range() > swing_ * unit())) return std::nullopt;
+    if (!(range() > swing_ * unit()) || !(latest_range() > swing_ * unit())) return std::nullopt;
     // At the edge of stability the loss goes up and down and falls.
     if (loss.level(0.5, 0.75) - loss.level(0.75, 1) > kFalling * range()) return std::nullopt;
     if (witness() == Witness::kNone) return std::nullopt;
@@ -152,6 +155,7 @@ class OscillatingLoss final : public Judge {
   LossHarm harm_;
   Layers layers_;
   stats::Window losses_{kWindow};
+  stats::Window latest_{kWindow / 2};
   Persistence turns_{kPairs, 1};
   stats::Window alignments_{16};
   stats::Window ratios_{24};

@@ -79,7 +79,10 @@ bool LossTrack::makes_no_progress() const {
   if (count() < 8) return false;
   const double last = history_.level(0.75, 1);
   const double before = history_.level(0.5, 0.75);
-  return start_ - last < kProgress * size() && before - last < std::max(kStill * std::abs(before), noise_ / 4);
+  if (!(start_ - last < kProgress * size())) return false;
+  // Above its start a loss swings, and a fall within that is none.
+  const double still = std::max(kStill * std::abs(before), noise_ / 4);
+  return before - last < (last > start_ ? std::max(still, kProgress * size()) : still);
 }
 
 }  // namespace gradhealth::rules

@@ -46,7 +46,7 @@ class LossTrack {
   /// The loss is below its start by this share of the start's size.
   bool fell_by(double share) const;
   /// Neither has the loss come down from its start by a tenth, nor is the last quarter of the run lower than
-  /// the quarter before it by more than noise or 2 %.
+  /// the quarter before it by more than noise or 2 %; or, while it is above its start, by a tenth of that.
   bool makes_no_progress() const;
 
  private:

@@ -23,6 +23,7 @@ class MissingWarmup final : public Judge {
   explicit MissingWarmup(const RuleOptions& options)
       : rise_(options.at("rise")),
         ratio_(options.at("ratio")),
+        replaced_(options.at("replacing-log-ratio")),
         early_steps_(options.at("early-steps")),
         min_steps_(options.at("min-steps")),
         later_(static_cast<std::size_t>(min_steps_)) {}
@@ -47,7 +48,10 @@ class MissingWarmup final : public Judge {
     if (!adaptive_ || settled) return;
     const UpdateSizes sizes = update_sizes(run, record, layers_, scratch_);
     if (sizes.layers == 0) return;
-    if (!first_sizes_.full()) first_sizes_.push(sizes.median);
+    if (!first_sizes_.full()) {
+      first_sizes_.push(sizes.median);
+      replaces_ = replaces_ || sizes.median > replaced_;
+    }
     if (!early) later_.push(sizes.median);
     const auto now = severity();
     alarm_.set(now ? static_cast<std::size_t>(*now) + 1 : 0);
@@ -83,6 +87,8 @@ class MissingWarmup final : public Judge {
 
   std::optional<Severity> severity() const {
     if (!adaptive_ || !from_start_ || warms_up_ || !later_.full() || harm_.loss().nonfinite_step()) return std::nullopt;
+    // What replaces the weights at once is too large a learning rate, warmed up or not.
+    if (replaces_) return std::nullopt;
     // One wild batch is no rise.
     if (!(start_ > 0) || risen_ < 2 || !(size_ratio() > ratio_)) return std::nullopt;
     const bool quickly = back_ && static_cast<double>(*back_ - *first_step_) < early_steps_;
@@ -109,6 +115,7 @@ class MissingWarmup final : public Judge {
 
   double rise_;
   double ratio_;
+  double replaced_;
   double early_steps_;
   double min_steps_;
   LossHarm harm_;
@@ -120,6 +127,7 @@ class MissingWarmup final : public Judge {
   bool adaptive_ = false;
   bool from_start_ = true;
   bool warms_up_ = false;
+  bool replaces_ = false;  ///< An early update was larger than the weights.
   double start_ = NAN;
   double peak_ = NAN;
   std::int64_t peak_step_ = 0;
@@ -148,11 +156,15 @@ Rule missing_warmup() {
   info.limits =
       "Needs the recorded steps after the first hundred to compare with. A learning rate that rises is a warm-up. A "
       "run "
-      "that becomes non-finite is not told here.";
+      "that becomes non-finite is not told here, nor one whose first updates are larger than the weights: its "
+      "learning rate is too large altogether.";
   info.options = {
       {"rise", 1.5, "Loss over its start.", "Practitioner review; an ordinary first step lowers the loss."},
       {"ratio", 10, "Median update ratio of the first five recorded steps over that of later ones.",
        "Without warm-up a schedule makes less than that of a decade."},
+      {"replacing-log-ratio", 0,
+       "log10 of update over weight, median of the layers, beyond which a warm-up mends nothing.",
+       "An update as large as the weights replaces them."},
       {"early-steps", 100, "Steps that are the first ones.", "Warm-ups are at least that long."},
       min_steps_option(20),
   };
