@@ -37,6 +37,12 @@ void set_detail(const OperatorDetail& detail, std::size_t subject, StepRecord& r
             std::sqrt(detail.logit_variances / static_cast<double>(detail.distributions)));
   if (detail.gaps > 0)
     row.set(Quantity::kRunningStatisticsGap, subject, detail.statistics_gap / static_cast<double>(detail.gaps));
+  if (detail.logits > 0)
+    row.set(Quantity::kMaskedFraction, subject,
+            static_cast<double>(detail.masked) / static_cast<double>(detail.logits));
+  if (detail.indices > 0)
+    row.set(Quantity::kPaddingFraction, subject,
+            static_cast<double>(detail.padding) / static_cast<double>(detail.indices));
 }
 
 void set_probe(const ActivationCall& call, std::size_t subject, StepRecord& row) {

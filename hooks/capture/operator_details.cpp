@@ -40,7 +40,9 @@ void add_logits(const at::Tensor& input, std::int64_t dimension, OperatorDetail&
     for (std::int64_t i = 0; i < table.columns; ++i) {
       const double value = table.values[static_cast<std::size_t>(row * table.columns + i)];
       if (std::isfinite(value) && value >= kMasked) logits.add(value);
+      detail.masked += value < kMasked;
     }
+    detail.logits += table.columns;
     if (logits.count() < 2) continue;
     detail.logit_variances += logits.std() * logits.std();
     ++detail.distributions;
@@ -80,6 +82,16 @@ void add_statistics_gap(const at::Tensor& input, c10::ArrayRef<const c10::IValue
   ++detail.gaps;
 }
 
+void add_padding(c10::ArrayRef<const c10::IValue> arguments, OperatorDetail& detail) {
+  const at::Tensor* indices = tensor_in(arguments, 1);
+  if (!indices || arguments.size() < 3 || !arguments[2].isInt() || !has_values(*indices)) return;
+  const std::int64_t padding = arguments[2].toInt();
+  if (padding < 0 || indices->numel() == 0) return;
+  const ValueTable table = value_table(indices->dim() == 2 ? *indices : indices->reshape({-1, 1}), kSampledElements);
+  for (const double index : table.values) detail.padding += index == static_cast<double>(padding);
+  detail.indices += static_cast<std::int64_t>(table.values.size());
+}
+
 }  // namespace
 
 OperatorDetail& OperatorDetail::operator+=(const OperatorDetail& other) {
@@ -89,6 +101,10 @@ OperatorDetail& OperatorDetail::operator+=(const OperatorDetail& other) {
   distributions += other.distributions;
   statistics_gap += other.statistics_gap;
   gaps += other.gaps;
+  logits += other.logits;
+  masked += other.masked;
+  indices += other.indices;
+  padding += other.padding;
   return *this;
 }
 
@@ -102,11 +118,15 @@ std::optional<Saturation> saturation_of(std::string_view op, c10::ArrayRef<const
 }
 
 bool has_detail(std::string_view op) {
-  return op == "softmax" || op == "batch_norm" || op == "sigmoid" || op == "tanh";
+  return op == "softmax" || op == "embedding" || op == "batch_norm" || op == "sigmoid" || op == "tanh";
 }
 
 OperatorDetail detail_before(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, bool exact) {
   OperatorDetail detail;
+  if (op == "embedding") {
+    add_padding(arguments, detail);
+    return detail;
+  }
   const at::Tensor* input = tensor_in(arguments, 0);
   if (!input || !has_values(*input) || input->numel() == 0) return detail;
   if (!exact && input->numel() > kSampledElements) return detail;

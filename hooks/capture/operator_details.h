@@ -19,6 +19,10 @@ struct OperatorDetail {
   std::int64_t distributions = 0;
   double statistics_gap = 0;  ///< Mean over the channels, summed over the calls.
   std::int64_t gaps = 0;
+  std::int64_t logits = 0;
+  std::int64_t masked = 0;   ///< Logits that cannot be chosen.
+  std::int64_t indices = 0;  ///< Looked up in an embedding that has an index for padding.
+  std::int64_t padding = 0;  ///< Those that are it.
 
   OperatorDetail& operator+=(const OperatorDetail& other);
 };
@@ -36,7 +40,8 @@ std::optional<Saturation> saturation_of(std::string_view op, c10::ArrayRef<const
 bool has_detail(std::string_view op);
 
 /// From what enters the operator: a softmax's logits, in whole distributions, evenly spaced ones of a large input; the
-/// gap between a batch normalisation's running statistics and the batch's. Nothing of what is on a device.
+/// gap between a batch normalisation's running statistics and the batch's; the padding among an embedding's indices.
+/// Nothing of what is on a device.
 /// @param exact inputs of more than kSampledElements are read too, that many of their elements.
 OperatorDetail detail_before(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, bool exact);
 

@@ -91,6 +91,8 @@ enum class Quantity : std::uint8_t {
   kActivationSaturatedFraction,
   kActivationLogitStd,
   kRunningStatisticsGap,
+  kPaddingFraction,
+  kMaskedFraction,
   kInputMean,
   kInputStd,
   kInputMin,
@@ -98,7 +100,7 @@ enum class Quantity : std::uint8_t {
   kInputNonfinite,
   kInputIntegerFraction,
 };
-inline constexpr std::size_t kQuantityCount = 73;
+inline constexpr std::size_t kQuantityCount = 75;
 
 /// How a quantity is stored.
 enum class Precision : std::uint8_t { kFloat32, kFloat64 };

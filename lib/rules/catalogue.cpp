@@ -69,6 +69,7 @@ const std::vector<Rule>& catalogue() {
       rules::sum_reduced_loss(),
       rules::symmetric_weight(),
       rules::train_mode_in_eval(),
+      rules::unmasked_padding(),
       rules::unnormalized_input(),
       rules::unnormalized_target(),
       rules::unregistered_parameter(),

@@ -58,6 +58,7 @@ Rule step_without_effect();
 Rule sum_reduced_loss();
 Rule symmetric_weight();
 Rule train_mode_in_eval();
+Rule unmasked_padding();
 Rule unnormalized_input();
 Rule unnormalized_target();
 Rule unregistered_parameter();

@@ -137,6 +137,10 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
     {Quantity::kRunningStatisticsGap, Axis::kActivation, f32, "running_statistics_gap", "nats",
      "Batch normalisation in training: Kullback-Leibler divergence of a normal distribution with the running mean and "
      "variance from one with the batch's, mean over the channels."},
+    {Quantity::kPaddingFraction, Axis::kActivation, f32, "padding_fraction", "1",
+     "Of an embedding with a padding_idx: share of the indices looked up that are it."},
+    {Quantity::kMaskedFraction, Axis::kActivation, f32, "masked_fraction", "1",
+     "Of a softmax: share of the logits that a mask excludes, minus infinity or below -10,000."},
     {Quantity::kInputMean, Axis::kFeature, f32, "mean", "1", "Mean of the finite values of the step's samples."},
     {Quantity::kInputStd, Axis::kFeature, f32, "std", "1", "Standard deviation of the finite values of the step's samples."},
     {Quantity::kInputMin, Axis::kFeature, f32, "min", "1", "Smallest finite value of the step's samples."},

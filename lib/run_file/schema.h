@@ -13,7 +13,7 @@ namespace gradhealth::run_file {
 
 inline constexpr const char* kSchema = "gradhealth-run";
 inline constexpr int kMajorVersion = 1;
-inline constexpr int kMinorVersion = 2;
+inline constexpr int kMinorVersion = 3;
 
 inline constexpr const char* kState = "state";
 inline constexpr const char* kCommittedRows = "committed_rows";

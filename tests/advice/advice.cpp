@@ -32,6 +32,11 @@ using Loader = decltype(make_loader());
 /// What a forward() of the synthetic runs' models has by name.
 [[maybe_unused]] torch::nn::Linear fc0{nullptr}, fc1{nullptr}, fc2{nullptr}, fc3{nullptr};
 
+/// What a sequence model has by name.
+[[maybe_unused]] torch::nn::Embedding embedding{nullptr};
+[[maybe_unused]] torch::nn::TransformerEncoder encoder{nullptr};
+[[maybe_unused]] torch::Tensor indices, source;
+
 }  // namespace
 
 #define ADVICE(number)                                                                                            \

@@ -88,3 +88,25 @@ TEST_CASE("in evaluation mode there is no gap to tell", "[hooks][details]") {
   const Rows rows = record_steps(*net, 1, [&](int) { return net->forward(torch::randn({8, 2})).square().mean(); });
   CHECK(std::isnan(rows.at(0, Quantity::kRunningStatisticsGap, "1")));
 }
+
+TEST_CASE("padding that an embedding is given and what a mask excludes are counted", "[hooks][details]") {
+  torch::manual_seed(4);
+  const bool masked = GENERATE(false, true);
+  struct Net : nn::Module {
+    nn::Embedding embed = register_module("embed", nn::Embedding(nn::EmbeddingOptions(9, 8).padding_idx(0)));
+    nn::MultiheadAttention attention = register_module("attention", nn::MultiheadAttention(8, 2));
+  } net;
+  const torch::Tensor indices = torch::randint(1, 9, {3, 5});
+  indices[1].slice(0, 3).zero_();
+  indices[2].slice(0, 2).zero_();
+  const torch::Tensor padding = indices.eq(0);
+  const Rows rows = record_steps(net, 1, [&](int) {
+    const torch::Tensor x = net.embed(indices).transpose(0, 1);
+    return std::get<0>(net.attention(x, x, x, masked ? padding : torch::Tensor())).square().mean();
+  });
+  CHECK_THAT(rows.at(0, Quantity::kPaddingFraction, "embed"), near(5 / 15.0));
+  // A key that is masked is so for every query and head.
+  CHECK_THAT(rows.at(0, Quantity::kMaskedFraction, "attention:softmax"),
+             Catch::Matchers::WithinAbs(masked ? 5 / 15.0 : 0, 1e-6));
+  CHECK(std::isnan(rows.at(0, Quantity::kPaddingFraction, "attention")));
+}
