@@ -1,5 +1,6 @@
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 
 #include <gradhealth/errors.h>
 
+#include "check_outputs.h"
 #include "commands.h"
 #include "load.h"
 #include "output.h"
@@ -18,11 +20,12 @@ namespace {
 struct Arguments {
   std::vector<std::string> runs;
   std::string config;
-  std::string json;
-  std::string junit;
   std::string colour = "auto";
   std::string fail_on = "error";
-  GateOptions gate;
+  std::string source;
+  CheckOutputs outputs;
+  CiOptions ci;
+  bool ascii = false;
   bool quiet = false;
 };
 
@@ -49,22 +52,29 @@ void write_text(std::ostream& out, const std::vector<Report>& reports, const Ter
   }
 }
 
-int run(const Arguments& arguments) {
-  if (arguments.json == "-" && arguments.junit == "-")
-    throw UsageError("--json and --junit cannot both go to standard output");
-  std::vector<Report> reports;
-  for (const std::string& name : arguments.runs) reports.push_back(load_report(name, arguments.config));
+void print(const Arguments& arguments, const std::vector<Report>& reports) {
+  TerminalOptions terminal = terminal_options(arguments.colour);
+  if (arguments.ascii) terminal.charset = Charset::kAscii;
+  std::ostringstream text;
+  if (!arguments.quiet) write_text(text, reports, terminal);
+  write_stdout([&](std::ostream& out) {
+    if (!arguments.outputs.github) {
+      out << text.str();
+      return;
+    }
+    if (!arguments.quiet) write_github_text(out, text.str());
+    write_github(out, reports, arguments.ci);
+  });
+}
 
-  const auto json = [&](std::ostream& out) {
-    reports.size() == 1 ? write_json(out, reports.front()) : write_json(out, reports);
-  };
-  if (!arguments.json.empty()) write_output(arguments.json, json);
-  if (!arguments.junit.empty())
-    write_output(arguments.junit, [&](std::ostream& out) { write_junit(out, reports, arguments.gate); });
-  const bool stdout_is_taken = arguments.json == "-" || arguments.junit == "-";
-  if (!arguments.quiet && !stdout_is_taken)
-    write_stdout([&](std::ostream& out) { write_text(out, reports, terminal_options(arguments.colour)); });
-  return exit_code_of(gate(reports, arguments.gate));
+int run(const Arguments& arguments) {
+  const bool stdout_is_taken = takes_stdout(arguments.outputs);
+  std::ostream* progress = arguments.quiet ? nullptr : progress_stream();
+  std::vector<Report> reports;
+  for (const std::string& name : arguments.runs) reports.push_back(load_report(name, arguments.config, progress));
+  write_outputs(arguments.outputs, reports, arguments.ci);
+  if (!stdout_is_taken) print(arguments, reports);
+  return exit_code_of(gate(reports, arguments.ci.gate));
 }
 
 }  // namespace
@@ -77,22 +87,28 @@ void add_check_command(CLI::App& app, int& exit_code) {
   command->add_option("--fail-on", arguments->fail_on, "Least severity that fails: error (default), warning or info")
       ->check(CLI::IsMember({"error", "warning", "info"}))
       ->type_name("SEVERITY");
-  command->add_option("--json", arguments->json, "Write the diagnosis as JSON; - is standard output")
-      ->type_name("FILE");
-  command->add_option("--junit", arguments->junit, "Write a JUnit file; - is standard output")->type_name("FILE");
+  add_output_options(*command, arguments->outputs);
+  command
+      ->add_option("--source", arguments->source,
+                   "What --sarif, --gitlab and --github point to, such as the trainer's source")
+      ->type_name("FILE[:LINE]");
   command->add_option("--color", arguments->colour, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->type_name("WHEN");
-  command->add_flag("--allow-undecided", arguments->gate.allow_undecided, "Pass runs of which too little was seen");
-  command->add_flag("--allow-incomplete", arguments->gate.allow_incomplete, "Pass runs that were not finished");
+  command->add_flag("--ascii", arguments->ascii, "Nothing but ASCII in the text");
+  command->add_flag("--allow-undecided", arguments->ci.gate.allow_undecided, "Pass runs of which too little was seen");
+  command->add_flag("--allow-incomplete", arguments->ci.gate.allow_incomplete, "Pass runs that were not finished");
   command->add_flag("-q,--quiet", arguments->quiet, "Print errors only");
   command->footer(
       "Exit codes: 0 healthy, 1 findings of --fail-on or above, 2 could not judge (usage, configuration,\n"
-      "unreadable or foreign file, undecided or unfinished run), 3 a defect of gradhealth.\n\nExamples:\n"
-      "  gradhealth check run.h5 --junit gradhealth.xml\n  gradhealth check run.h5 --fail-on warning --json - | jq "
-      ".verdict");
+      "unreadable or foreign file, undecided or unfinished run), 3 a defect of gradhealth.\n"
+      "Nothing depends on the CI server's environment: what is written is what the options ask for.\n\nExamples:\n"
+      "  gradhealth check run.h5 --junit gradhealth.xml\n"
+      "  gradhealth check run.h5 --github --source src/train.cpp:40\n"
+      "  gradhealth check run.h5 --fail-on warning --json - | jq .verdict");
   command->callback([arguments, &exit_code] {
-    arguments->gate.fail_on = severity_of(arguments->fail_on);
+    arguments->ci.gate.fail_on = severity_of(arguments->fail_on);
+    if (!arguments->source.empty()) set_source(arguments->source, arguments->ci);
     exit_code = run(*arguments);
   });
 }

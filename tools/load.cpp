@@ -4,18 +4,27 @@
 #include <gradhealth/run_file.h>
 
 #include "parts.h"
+#include "progress.h"
 
 namespace gradhealth {
 
 namespace {
 
-ModelReport load_model(const Parts& parts, const DiagnosisOptions& options) {
+std::int64_t rows(const std::vector<Parts>& runs) {
+  std::int64_t sum = 0;
+  for (const Parts& parts : runs)
+    for (const RunReader& part : parts) sum += part.rows();
+  return sum;
+}
+
+ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, Progress& progress) {
   const JoinedRun joined(parts);
   Diagnoser diagnoser(options);
   PlotCollector plots;
   joined.for_each_step([&](const StepRecord& record) {
     diagnoser.observe(joined.run(), record);
     plots.observe(joined.run(), record);
+    progress.advance();
   });
   // That an earlier part's trainer died is why there is a later one.
   return {joined.run(), diagnoser.diagnosis(), plots.plots(), parts.back().state() == RunState::kFinished};
@@ -23,11 +32,13 @@ ModelReport load_model(const Parts& parts, const DiagnosisOptions& options) {
 
 }  // namespace
 
-Report load_report(const std::string& run, const std::string& config) {
+Report load_report(const std::string& run, const std::string& config, std::ostream* progress) {
   const DiagnosisOptions options = config.empty() ? DiagnosisOptions{} : load_config(config);
+  const std::vector<Parts> models = joined(run_files(run));
+  Progress told(progress, run, rows(models));
   Report report;
   report.run = run;
-  for (const Parts& parts : joined(run_files(run))) report.models.push_back(load_model(parts, options));
+  for (const Parts& parts : models) report.models.push_back(load_model(parts, options, told));
   return report;
 }
 

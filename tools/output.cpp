@@ -81,4 +81,6 @@ TerminalOptions terminal_options(const std::string& colour) {
   return options;
 }
 
+std::ostream* progress_stream() { return ::isatty(STDERR_FILENO) == 1 ? &std::cerr : nullptr; }
+
 }  // namespace gradhealth

@@ -23,4 +23,7 @@ void write_output(const std::string& path, const WriteFunction& write);
 /// @param colour "auto", "always" or "never".
 TerminalOptions terminal_options(const std::string& colour);
 
+/// Standard error if that is a terminal, else nullptr: where progress is told.
+std::ostream* progress_stream();
+
 }  // namespace gradhealth

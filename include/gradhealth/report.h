@@ -91,9 +91,21 @@ GateOutcome gate(const std::vector<Report>& reports, const GateOptions& options)
 
 enum class Colour : std::uint8_t { kNever, kAlways };
 
+/// What a terminal can show. With kAscii, symbols of the rules are spelt and other characters become \u{…}.
+enum class Charset : std::uint8_t { kUnicode, kAscii };
+
 struct TerminalOptions {
   Colour colour = Colour::kNever;
   std::size_t width = 80;
+  Charset charset = Charset::kUnicode;
+};
+
+/// What CI servers are told of the gate, and where they are to point.
+struct CiOptions {
+  GateOptions gate;
+  std::string source;  ///< File of the repository, such as the trainer's source, relative to its top.
+                       ///< Empty: the run's own path, and no place for annotations.
+  int line = 1;
 };
 
 /// All writers leave the stream's own state to the caller and throw nothing of their own. Output depends
@@ -106,6 +118,18 @@ void write_html(std::ostream& out, const Report& report);
 /// Every model is a test suite and every rule a test case: findings of `fail_on` and above fail it,
 /// not-evaluated is skipped. A model that the gate cannot judge has one more case, which is an error.
 void write_junit(std::ostream& out, const std::vector<Report>& reports, const GateOptions& options = {});
+/// SARIF 2.1.0 with one SARIF run. Every finding is a result, consequences and suppressed ones included; rules that
+/// were not evaluated and undecided runs are notifications.
+void write_sarif(std::ostream& out, const std::vector<Report>& reports, const CiOptions& options = {});
+/// GitLab's code quality report. What is suppressed is left out; an undecided run is an issue, too.
+void write_gitlab(std::ostream& out, const std::vector<Report>& reports, const CiOptions& options = {});
+/// GitHub Actions' workflow commands: at most ten errors, warnings and notices each, as GitHub shows no more of a step.
+void write_github(std::ostream& out, const std::vector<Report>& reports, const CiOptions& options = {});
+/// Text for the log of GitHub Actions, no line of which is taken for a workflow command.
+void write_github_text(std::ostream& out, std::string_view text);
+/// GitHub-flavoured Markdown, as for a job summary. What does not fit into `max_bytes` is left out, and that is said.
+/// @pre max_bytes is at least 1,000.
+void write_markdown(std::ostream& out, const std::vector<Report>& reports, std::size_t max_bytes = 1'000'000);
 /// "12 of 12 rules evaluated over 600 recorded steps".
 std::string coverage(const Report& report);
 

@@ -1,7 +1,6 @@
 #include "report/escape.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 
 #include <fmt/format.h>
@@ -10,29 +9,6 @@
 
 namespace gradhealth {
 namespace {
-
-struct CodePoint {
-  std::uint32_t value;
-  std::size_t bytes;
-};
-
-/// The code point at the beginning of `text`; nothing for bytes that are not UTF-8.
-std::optional<CodePoint> decode(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
-  const std::uint32_t lead = byte(0);
-  if (lead < 0x80) return CodePoint{lead, 1};
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return std::nullopt;
-  std::uint32_t value = lead & (0xFFu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
-    value = value << 6 | (byte(i) & 0x3F);
-  }
-  constexpr std::uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
-  if (value < smallest[length] || surrogate || value > 0x10FFFF) return std::nullopt;
-  return CodePoint{value, length};
-}
 
 bool is_control(std::uint32_t c) { return c < 0x20 || (c >= 0x7F && c < 0xA0); }
 
@@ -67,6 +43,23 @@ std::string escape(std::string_view text, std::string_view kept) {
 
 }  // namespace
 
+std::optional<CodePoint> decode(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+  const std::uint32_t lead = byte(0);
+  if (lead < 0x80) return CodePoint{lead, 1};
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return std::nullopt;
+  std::uint32_t value = lead & (0xFFu >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
+    value = value << 6 | (byte(i) & 0x3F);
+  }
+  constexpr std::uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
+  if (value < smallest[length] || surrogate || value > 0x10FFFF) return std::nullopt;
+  return CodePoint{value, length};
+}
+
 std::string printable(std::string_view text) { return escape(text, ""); }
 
 std::string printable_text(std::string_view text) { return escape(text, "\n"); }
@@ -84,6 +77,52 @@ std::string html(std::string_view text) {
     }
   }
   return out;
+}
+
+std::string markdown(std::string_view text) {
+  constexpr std::string_view marks = "\\`*_{}[]()+-!|~^$";
+  // An empty comment is nothing to see or to copy, and ends what GitHub and GitLab would make a link of.
+  constexpr std::string_view wall = "<!-- -->";
+  const std::string line = printable(text);
+  std::string out;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    const bool last = i + 1 == line.size();
+    switch (c) {
+      case '&': out += "&amp;"; continue;
+      case '<': out += "&lt;"; continue;
+      case '>': out += "&gt;"; continue;
+      default: break;
+    }
+    if (c == '.' && i >= 3 && line.compare(i - 3, 3, "www") == 0) out += wall;
+    if (marks.find(c) != std::string_view::npos || (c == '#' && i == 0)) out += '\\';
+    out += c;
+    const bool before_space = last || line[i + 1] == ' ';
+    if (c == '@' || c == '#' || (c == ':' && !before_space)) out += wall;
+    if (c == '-' && i >= 2 && line.compare(i - 2, 2, "GH") == 0) out += wall;
+  }
+  return out;
+}
+
+std::string markdown_code(std::string_view text) {
+  const std::string line = printable(text);
+  if (line.empty()) return {};
+  std::size_t longest = 0, run = 0;
+  for (const char c : line) {
+    run = c == '`' ? run + 1 : 0;
+    longest = longest > run ? longest : run;
+  }
+  const std::string fence(longest + 1, '`');
+  const bool padded = line.front() == '`' || line.back() == '`' || line.front() == ' ';
+  return fence + (padded ? " " : "") + line + (padded ? " " : "") + fence;
+}
+
+std::string shortened(std::string_view text, std::size_t bytes) {
+  constexpr std::string_view mark = "…";
+  if (text.size() <= bytes) return std::string(text);
+  std::size_t end = bytes > mark.size() ? bytes - mark.size() : 0;
+  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + std::string(mark);
 }
 
 }  // namespace gradhealth

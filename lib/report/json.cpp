@@ -85,6 +85,8 @@ Json to_json(const SuppressedFinding& suppressed) {
   return {{"rule", suppressed.finding.rule},
           {"severity", name(suppressed.finding.severity)},
           {"subject", subject_label(suppressed.finding.subject, false)},
+          {"first_step", suppressed.finding.first_step},
+          {"last_step", suppressed.finding.last_step},
           {"message", suppressed.finding.message},
           {"reason", suppressed.reason}};
 }
@@ -140,6 +142,10 @@ Json to_json(const Rule& rule) {
 }
 
 }  // namespace
+
+Json evidence_json(const Finding& finding) { return to_json_list(finding.evidence); }
+
+Json recommendations_json(const Finding& finding) { return to_json_list(finding.recommendations); }
 
 Json json_number(double value) {
   if (std::isnan(value)) return "NaN";

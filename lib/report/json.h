@@ -12,6 +12,10 @@ using Json = nlohmann::ordered_json;
 /// One run, as write_json() prints it.
 Json to_json(const Report& report);
 
+/// A finding's evidence and recommendations, each as in to_json().
+Json evidence_json(const Finding& finding);
+Json recommendations_json(const Finding& finding);
+
 /// The number; "NaN", "Infinity" or "-Infinity", which JSON has no numbers for.
 Json json_number(double value);
 

@@ -39,10 +39,11 @@ std::string body(const Finding& f) {
 
 class Suite {
  public:
-  Suite(pugi::xml_node root, const Report& report, const ModelReport& model) {
+  /// @param several_runs names the run in the classname, too: GitLab tells tests apart by it, not by their suite.
+  Suite(pugi::xml_node root, const Report& report, const ModelReport& model, bool several_runs) {
     const std::string& own = model.run.info.name;
     const std::string title = report.models.size() > 1 ? report.run + ": " + own : report.run;
-    classname_ = own.empty() ? "gradhealth" : "gradhealth." + own;
+    classname_ = "gradhealth" + (several_runs ? "." + undotted(report.run) : "") + (own.empty() ? "" : "." + own);
     node_ = root.append_child("testsuite");
     set(node_, "name", title);
     for (const char* count : {"tests", "failures", "errors", "skipped"}) node_.append_attribute(count) = 0;
@@ -80,6 +81,12 @@ class Suite {
   }
 
  private:
+  /// Jenkins takes what is behind the last dot for a class of its own.
+  static std::string undotted(std::string text) {
+    std::replace(text.begin(), text.end(), '.', '_');
+    return text;
+  }
+
   pugi::xml_node add_case(const std::string& name) {
     pugi::xml_node test = node_.append_child("testcase");
     set(test, "classname", classname_);
@@ -102,8 +109,9 @@ class Suite {
   std::string classname_;
 };
 
-void add_suite(pugi::xml_node root, const Report& report, const ModelReport& model, const GateOptions& options) {
-  Suite suite(root, report, model);
+void add_suite(pugi::xml_node root, const Report& report, const ModelReport& model, bool several_runs,
+               const GateOptions& options) {
+  Suite suite(root, report, model, several_runs);
   FindingsByRule by_rule;
   collect(model.diagnosis.roots, by_rule);
   for (const auto& [rule, found] : by_rule) suite.findings(rule, found, options.fail_on);
@@ -123,11 +131,12 @@ void write_junit(std::ostream& out, const std::vector<Report>& reports, const Ga
   declaration.append_attribute("encoding") = "UTF-8";
   pugi::xml_node root = document.append_child("testsuites");
   root.append_attribute("name") = "gradhealth";
+  const bool several = reports.size() > 1;
   for (const Report& report : reports) {
-    for (const ModelReport& model : report.models) add_suite(root, report, model, options);
+    for (const ModelReport& model : report.models) add_suite(root, report, model, several, options);
     if (report.models.empty() && !options.allow_undecided) {
       const ModelReport nothing;
-      Suite(root, report, nothing).cannot_judge("nothing was recorded");
+      Suite(root, report, nothing, several).cannot_judge("nothing was recorded");
     }
   }
   document.save(out, "  ");

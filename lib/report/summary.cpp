@@ -49,10 +49,6 @@ void add_counts(const DiagnosedFinding& found, FindingCounts& counts) {
   for (const DiagnosedFinding& consequence : found.consequences) add_counts(consequence, counts);
 }
 
-std::string model_name(const ModelReport& model) {
-  return model.run.info.name.empty() ? "unnamed model" : model.run.info.name;
-}
-
 void summarize_rules(const Report& report, Summary& summary) {
   std::set<std::string> all, found, skipped;
   std::map<std::string, std::size_t> passes;
@@ -78,6 +74,10 @@ void summarize_rules(const Report& report, Summary& summary) {
 }
 
 }  // namespace
+
+std::string model_name(const ModelReport& model) {
+  return model.run.info.name.empty() ? "unnamed model" : model.run.info.name;
+}
 
 std::string undecided_because(const ModelReport& model) {
   if (model.diagnosis.verdict == Verdict::kUnhealthy) return {};
@@ -144,6 +144,15 @@ std::string comparison(const Evidence& evidence) {
 std::string advice_text(const Recommendation& advice) {
   const bool said = advice.text.find("guess") != std::string::npos;
   return advice.confidence < 0.5 && !said ? "A guess: " + advice.text : advice.text;
+}
+
+std::string counts_line(const Summary& summary) {
+  const auto plural = [](std::size_t count, const char* word) {
+    return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+  };
+  const FindingCounts counts = count(summary.roots);
+  return plural(counts.errors, "error") + ", " + plural(counts.warnings, "warning") + ", " +
+         plural(counts.infos, "note") + " from " + plural(summary.roots.size(), "root cause");
 }
 
 std::string step_range(const Finding& finding) {

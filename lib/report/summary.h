@@ -25,6 +25,9 @@ struct Summary {
 
 Summary summarize(const Report& report);
 
+/// The model's name, or "unnamed model".
+std::string model_name(const ModelReport& model);
+
 /// Why a model is not healthy though nothing speaks against it; empty if it is decided.
 std::string undecided_because(const ModelReport& model);
 
@@ -38,6 +41,9 @@ struct FindingCounts {
   std::size_t infos = 0;
 };
 FindingCounts count(const std::vector<const DiagnosedFinding*>& roots);
+
+/// "2 errors, 0 warnings, 1 note from 1 root cause".
+std::string counts_line(const Summary& summary);
 
 /// The rule's title from the catalogue, or its id.
 std::string rule_title(const std::string& rule);

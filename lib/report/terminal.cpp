@@ -12,6 +12,7 @@
 #include "report/escape.h"
 #include "report/style.h"
 #include "report/summary.h"
+#include "report/terminal_plots.h"
 #include "report/wrap.h"
 
 namespace gradhealth {
@@ -25,10 +26,6 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-std::string plural(std::size_t count, const char* word) {
-  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
-}
-
 class Writer {
  public:
   Writer(std::ostream& out, const Report& report, const TerminalOptions& options)
@@ -36,33 +33,33 @@ class Writer {
         report_(report),
         summary_(summarize(report)),
         style_(options.colour),
-        width_(std::max<std::size_t>(options.width, 40)) {}
+        width_(std::max<std::size_t>(options.width, 40)),
+        charset_(options.charset) {}
 
   void write() {
     headline();
     for (const DiagnosedFinding* root : summary_.roots) finding(*root);
+    for (const ModelReport& model : report_.models) out_ << terminal_plots(model, summary_, width_, charset_);
     suppressions();
     rules();
   }
 
  private:
   void headline() {
-    out_ << "gradhealth: " << style_.of(summary_.verdict, upper(name(summary_.verdict))) << "  "
-         << printable(report_.run) << "  (" << coverage(report_) << ")\n";
+    out_ << "gradhealth: " << style_.of(summary_.verdict, upper(name(summary_.verdict))) << "  " << shown(report_.run)
+         << "  (" << coverage(report_) << ")\n";
     if (!summary_.undecided_because.empty()) out_ << wrapped("because " + summary_.undecided_because, kIndent, kIndent);
     if (!summary_.finished && summary_.verdict == Verdict::kUnhealthy)
       out_ << kIndent << "The recording was not finished.\n";
     if (summary_.roots.empty()) return;
-    const FindingCounts counts = count(summary_.roots);
-    out_ << kIndent << plural(counts.errors, "error") << ", " << plural(counts.warnings, "warning") << ", "
-         << plural(counts.infos, "note") << " from " << plural(summary_.roots.size(), "root cause") << "\n";
+    out_ << kIndent << counts_line(summary_) << '\n';
   }
 
   void finding(const DiagnosedFinding& diagnosed) {
     const Finding& f = diagnosed.finding;
     out_ << '\n'
-         << style_.of(f.severity, upper(name(f.severity))) << "  " << style_.bold(rule_title(f.rule)) << "  "
-         << style_.dim("[" + printable(f.rule) + "]") << '\n';
+         << style_.of(f.severity, upper(name(f.severity))) << "  " << style_.bold(shown(rule_title(f.rule))) << "  "
+         << style_.dim("[" + shown(f.rule) + "]") << '\n';
     out_ << kIndent << style_.bold(where(f)) << ", " << step_range(f) << confidence(f.confidence) << '\n';
     out_ << wrapped(f.message, kIndent, kIndent);
     for (const Evidence& evidence : f.evidence) cite(evidence);
@@ -83,13 +80,13 @@ class Writer {
     out_ << '\n' << style_.bold(wrapped(advice_text(advice), "       ", label));
     // The reason of the first one only: the first screen belongs to what to do.
     if (index == 0 && !advice.why.empty()) out_ << wrapped(advice.why, "       ", "       ");
-    if (!advice.code.empty()) out_ << style_.code(indented(printable_text(advice.code), "       "));
+    if (!advice.code.empty()) out_ << style_.code(indented(in_charset(printable_text(advice.code)), "       "));
   }
 
   void led_to(const DiagnosedFinding& diagnosed, const std::string& indent) {
     const Finding& f = diagnosed.finding;
-    out_ << wrap(fmt::format("{}: {} [{}], {}, {}", name(f.severity), rule_title(f.rule), printable(f.rule), where(f),
-                             step_range(f)),
+    out_ << wrap(fmt::format("{}: {} [{}], {}, {}", name(f.severity), shown(rule_title(f.rule)), shown(f.rule),
+                             where(f), step_range(f)),
                  width_, indent + "  ", indent + "- ");
     for (const DiagnosedFinding& consequence : diagnosed.consequences) led_to(consequence, indent + "  ");
   }
@@ -97,7 +94,9 @@ class Writer {
   void suppressions() {
     for (const ModelReport& model : report_.models) {
       for (const SuppressedFinding& each : model.diagnosis.suppressed)
-        out_ << '\n' << wrapped(fmt::format("{}: {}", each.finding.rule, each.reason), "  ", "Suppressed: ");
+        out_ << '\n'
+             << wrapped(fmt::format("{}, {}: {}", each.finding.rule, where(each.finding), each.reason), "  ",
+                        "Suppressed: ");
       for (const Suppression& each : model.diagnosis.expired)
         out_ << '\n'
              << wrapped(fmt::format("the suppression of {} ({}), on {}", each.rule, each.reason, each.expires), "  ",
@@ -120,7 +119,7 @@ class Writer {
 
   std::string where(const Finding& f) const {
     const std::string label = subject_label(f.subject, summary_.several_models);
-    return label.empty() ? "whole run" : printable(label);
+    return label.empty() ? "whole run" : shown(label);
   }
 
   static std::string confidence(double value) {
@@ -128,14 +127,18 @@ class Writer {
   }
 
   std::string wrapped(const std::string& text, std::string_view indent, std::string_view first) const {
-    return wrap(printable(text), width_, indent, first);
+    return wrap(shown(text), width_, indent, first);
   }
+
+  std::string shown(std::string_view text) const { return in_charset(printable(text)); }
+  std::string in_charset(const std::string& text) const { return charset_ == Charset::kAscii ? ascii(text) : text; }
 
   std::ostream& out_;
   const Report& report_;
   Summary summary_;
   Style style_;
   std::size_t width_;
+  Charset charset_;
 };
 
 }  // namespace

@@ -73,6 +73,17 @@ TEST_CASE("every model is a test suite", "[report]") {
   CHECK(names == "run/: D;run/: G;fixed.h5;");
 }
 
+TEST_CASE("with several runs the class names the run, since GitLab and Jenkins do not look at suites", "[report]") {
+  const auto first_class = [](const pugi::xml_node& suite) {
+    return std::string(suite.child("testcase").attribute("classname").value());
+  };
+  const pugi::xml_document one = parsed({sample::adversarial()});
+  CHECK(first_class(one.child("testsuites").first_child()) == "gradhealth.D");
+  const pugi::xml_document two = parsed({sample::unhealthy(), sample::healthy()});
+  CHECK(first_class(two.child("testsuites").first_child()) == "gradhealth.raw_h5");
+  CHECK(first_class(two.child("testsuites").last_child()) == "gradhealth.fixed_h5");
+}
+
 TEST_CASE("JUnit stays well-formed with hostile names", "[report]") {
   std::string every_byte;
   for (int c = 0; c < 256; ++c) every_byte += static_cast<char>(c);

@@ -160,6 +160,34 @@ Report hostile(const std::string& text) {
   return report;
 }
 
+Report suppressed() {
+  Report report = unhealthy();
+  Diagnosis& diagnosis = report.models.front().diagnosis;
+  std::vector<DiagnosedFinding>& below = diagnosis.roots.front().consequences.front().consequences;
+  diagnosis.suppressed = {{below.front().finding, "plateaus on purpose | see #12"}};
+  below.clear();
+  diagnosis.expired = {{"dead-units", "conv1*", "pruned", "2020-01-31"}};
+  return report;
+}
+
+Report many(std::size_t count, Severity severity) {
+  Report report;
+  report.run = "many.h5";
+  ModelReport model;
+  model.diagnosis.verdict = severity == Severity::kError ? Verdict::kUnhealthy : Verdict::kHealthy;
+  model.diagnosis.steps = 3;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string layer = "layer " + std::to_string(i);
+    Finding f = finding("exploding-gradient", severity, {"", layer, layer}, 1, 2);
+    f.message = "The gradient explodes in " + layer + ".";
+    f.evidence = {{"gradient norm", 1e9, 10, ">", std::nullopt, layer}};
+    f.recommendations = {{"clip", "Clip.", "", "clip();", 1, {}}};
+    model.diagnosis.roots.push_back({f, {}});
+  }
+  report.models.push_back(std::move(model));
+  return report;
+}
+
 Report empty() {
   Report report;
   report.run = "empty.h5";

@@ -19,6 +19,12 @@ Report large(std::size_t layers, std::int64_t steps);
 /// One finding with everything that a name, a message or code could carry along.
 Report hostile(const std::string& text);
 
+/// unhealthy(), of which the flat loss is suppressed, and whose suppression of the dead units has expired.
+Report suppressed();
+
+/// `count` root causes of this severity, each in a layer of its own: "layer 0", "layer 1", …
+Report many(std::size_t count, Severity severity);
+
 /// A recording with nothing in it.
 Report empty();
 

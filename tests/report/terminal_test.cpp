@@ -83,6 +83,38 @@ TEST_CASE("a guess is called one", "[report]") {
   CHECK(contains(text(report), "Fix: A guess: Normalise"));
 }
 
+TEST_CASE("loss and gradient norm are drawn, with the step marked at which it went wrong", "[report]") {
+  const std::string shown = text(sample::unhealthy());
+  const std::size_t plots = shown.find("\nOver the run:\n");
+  REQUIRE(plots != std::string::npos);
+  CHECK(shown.find("Fix: ") < plots);
+  CHECK(contains(shown, "\n  loss, logarithmic\n"));
+  CHECK(contains(shown, "\n  global gradient norm, logarithmic"));
+  CHECK(contains(shown, "\n             ▲ unnormalized-input since step 0\n"));
+  CHECK_FALSE(contains(text(sample::healthy()), "▲"));
+  CHECK(contains(text(sample::adversarial()), "\nOver the run, D:\n"));
+  CHECK_FALSE(contains(text(sample::empty()), "Over the run"));
+}
+
+TEST_CASE("ASCII is all there is where that is asked for", "[report]") {
+  TerminalOptions options;
+  options.charset = Charset::kAscii;
+  for (const Report& report : {sample::unhealthy(), sample::adversarial(), sample::suppressed(),
+                               sample::hostile("\xcf\x83 \xe2\x89\xa5 \xf0\x9f\x98\x80 \xff")}) {
+    const std::string shown = text(report, options);
+    for (const char c : shown) REQUIRE((c == '\n' || (c >= ' ' && c < 0x7f)));
+  }
+  CHECK(contains(text(sample::unhealthy(), options), "over the median layer's: 41.2 >= 30"));
+  CHECK(contains(text(sample::unhealthy(), options), "             ^ unnormalized-input since step 0"));
+  CHECK(contains(text(sample::hostile("\xcf\x83 \xe4\xb8\xad"), options), "sigma \\u{4e2d}"));
+}
+
+TEST_CASE("what is suppressed is listed with its reason, what has expired is told", "[report]") {
+  const std::string shown = text(sample::suppressed());
+  CHECK(contains(shown, "Suppressed: plateaued-loss, whole run: plateaus on purpose | see #12\n"));
+  CHECK(contains(shown, "Expired: the suppression of dead-units (pruned), on 2020-01-31\n"));
+}
+
 TEST_CASE("a rule's explanation holds everything that is documented", "[report]") {
   RuleInfo rule;
   rule.id = "dead-units";
