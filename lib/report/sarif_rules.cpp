@@ -38,13 +38,20 @@ std::string pascal_case(const std::string& id) {
   return out;
 }
 
+/// An id of one word is its own friendly name: SARIF wants none that differs in case alone.
+Json named(const std::string& id) {
+  Json json = {{"id", id}};
+  if (id.find('-') != std::string::npos) json["name"] = pascal_case(id);
+  return json;
+}
+
 Json descriptor(const RuleInfo& rule) {
-  return {{"id", rule.id},
-          {"name", pascal_case(rule.id)},
-          {"shortDescription", text(rule.title)},
-          {"fullDescription", text(rule.meaning)},
-          {"help", help(rule)},
-          {"properties", {{"tags", {"training"}}}}};
+  Json json = named(rule.id);
+  json.update({{"shortDescription", text(rule.title)},
+               {"fullDescription", text(rule.meaning)},
+               {"help", help(rule)},
+               {"properties", {{"tags", {"training"}}}}});
+  return json;
 }
 
 /// A rule that the catalogue does not have documents itself in the program that made it.
@@ -72,12 +79,10 @@ Json SarifRules::notifications() {
   Json list = Json::array();
   for (const auto& [id, what] : {std::pair{"undecided", "Too little was seen of a run for a verdict."},
                                  std::pair{"not-evaluated", "A rule could not be evaluated."},
-                                 std::pair{"expired-suppression", "A suppression no longer holds."}})
-    list.push_back({{"id", id},
-                    {"name", pascal_case(id)},
-                    {"shortDescription", text(what)},
-                    {"fullDescription", text(what)},
-                    {"help", text(what)}});
+                                 std::pair{"expired-suppression", "A suppression no longer holds."}}) {
+    list.push_back(named(id));
+    list.back().update({{"shortDescription", text(what)}, {"fullDescription", text(what)}, {"help", text(what)}});
+  }
   return list;
 }
 

@@ -49,14 +49,13 @@ std::vector<Case> cases() {
 
 void write(const std::filesystem::path& stem, const std::vector<Report>& reports) {
   const auto file = [&](const char* suffix) { return std::ofstream(stem.string() + suffix, std::ios::binary); };
-  std::ofstream json = file(".json"), sarif = file(".sarif"), placed = file(".placed.sarif"), gitlab = file(".gitlab"),
-                junit = file(".xml"), markdown = file(".md"), github = file(".github");
+  std::ofstream json = file(".json"), sarif = file(".sarif"), gitlab = file(".gitlab"), junit = file(".xml"),
+                markdown = file(".md"), github = file(".github");
   CiOptions at;
   at.source = "src/train model.cpp";
   at.line = 12;
   reports.size() == 1 ? write_json(json, reports.front()) : write_json(json, reports);
-  write_sarif(sarif, reports);
-  write_sarif(placed, reports, at);
+  write_sarif(sarif, reports, reports.size() > 1 ? at : CiOptions{});
   write_gitlab(gitlab, reports);
   write_junit(junit, reports);
   write_markdown(markdown, reports);
