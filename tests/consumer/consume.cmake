@@ -1,4 +1,4 @@
-# Usage: cmake -Dsource=DIR -Dbuild=DIR -Dproject=core|hooks|subdirectory -P consume.cmake
+# Usage: cmake -Dsource=DIR -Dbuild=DIR -Dproject=core|hooks|subdirectory|training -P consume.cmake
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -21,4 +21,8 @@ if(project STREQUAL "hooks")
 endif()
 run(${CMAKE_COMMAND} -S ${source}/tests/consumer/${project} -B ${place}/build ${options})
 run(${CMAKE_COMMAND} --build ${place}/build)
-run(${place}/build/consumer ${place}/run.h5)
+if(project STREQUAL "training")
+  include(${source}/tests/consumer/training/try.cmake)
+else()
+  run(${place}/build/consumer ${place}/run.h5)
+endif()
