@@ -38,11 +38,31 @@ TEST_CASE("the help names every subcommand and every exit code", "[tools]") {
 
 TEST_CASE("wrong use is one line and exit code 2", "[tools]") {
   const Folder folder;
-  for (const char* arguments :
-       {"", "nonsense", "--nonsense", "report", "report --nonsense run.h5", "check", "check run.h5 --fail-on nonsense",
-        "report run.h5 --format nonsense", "report run.h5 -o report.pdf", "explain", "explain nonsense", "config",
-        "rules extra", "check a.h5 --json - --junit -", "report a.h5 b.h5", "report run.h5 --color nonsense",
-        "\"$(printf 'a\\nb\\033[31m')\""}) {
+  for (const char* arguments : {"",
+                                "nonsense",
+                                "--nonsense",
+                                "report",
+                                "report --nonsense run.h5",
+                                "check",
+                                "check run.h5 --fail-on nonsense",
+                                "report run.h5 --format nonsense",
+                                "report run.h5 -o report.pdf",
+                                "explain",
+                                "explain nonsense",
+                                "config",
+                                "rules extra",
+                                "check a.h5 --json - --junit -",
+                                "check a.h5 --github --sarif -",
+                                "check a.h5 --json same --gitlab same",
+                                "check a.h5 --source ../train.cpp",
+                                "check a.h5 --source /etc/passwd",
+                                "check a.h5 --source train.cpp:0",
+                                "check a.h5 --source .",
+                                "check a.h5 --source :12",
+                                "check a.h5 --source train.cpp:99999999999999999999",
+                                "report a.h5 b.h5",
+                                "report run.h5 --color nonsense",
+                                "\"$(printf 'a\\nb\\033[31m')\""}) {
     CAPTURE(arguments);
     const Ran ran = folder.gradhealth(arguments);
     CAPTURE(ran.err, ran.out, ran.exit_code);
