@@ -80,14 +80,21 @@ std::string html(std::string_view text) {
 }
 
 std::string markdown(std::string_view text) {
-  constexpr std::string_view marks = "\\`*_{}[]()+-!|~^$";
+  constexpr std::string_view marks = "\\`*_[]|~$";
   // An empty comment is nothing to see or to copy, and ends what GitHub and GitLab would make a link of.
   constexpr std::string_view wall = "<!-- -->";
-  const std::string line = printable(text);
+  std::string line = printable(text);
+  line.erase(0, line.find_first_not_of(' '));
+  // What would make a list, a heading or a rule of the line.
+  std::size_t head = line.find_first_not_of("0123456789");
+  const auto is_one_of = [&](std::string_view set) {
+    return head != std::string::npos && set.find(line[head]) != std::string_view::npos;
+  };
+  const bool ends_word = head + 1 >= line.size() || line[head + 1] == ' ';
+  if (!(head == 0 && is_one_of("-+#=")) && !(head != 0 && ends_word && is_one_of(".)"))) head = std::string::npos;
   std::string out;
   for (std::size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
-    const bool last = i + 1 == line.size();
     switch (c) {
       case '&': out += "&amp;"; continue;
       case '<': out += "&lt;"; continue;
@@ -95,9 +102,9 @@ std::string markdown(std::string_view text) {
       default: break;
     }
     if (c == '.' && i >= 3 && line.compare(i - 3, 3, "www") == 0) out += wall;
-    if (marks.find(c) != std::string_view::npos || (c == '#' && i == 0)) out += '\\';
+    if (marks.find(c) != std::string_view::npos || i == head) out += '\\';
     out += c;
-    const bool before_space = last || line[i + 1] == ' ';
+    const bool before_space = i + 1 == line.size() || line[i + 1] == ' ';
     if (c == '@' || c == '#' || (c == ':' && !before_space)) out += wall;
     if (c == '-' && i >= 2 && line.compare(i - 2, 2, "GH") == 0) out += wall;
   }

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -28,8 +29,9 @@ class Page {
       ++left_out_;
       return;
     }
-    out_ << block;
+    out_ << std::string_view(block).substr(empty_ && block.front() == '\n' ? 1 : 0);
     room_ -= block.size();
+    empty_ = false;
   }
 
   /// The whole block, or the short one where the whole does not fit.
@@ -45,6 +47,7 @@ class Page {
   std::ostream& out_;
   std::size_t room_;
   std::size_t left_out_ = 0;
+  bool empty_ = true;
 };
 
 std::string headline(const Report& report, const Summary& summary) {
