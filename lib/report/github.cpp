@@ -17,6 +17,10 @@ namespace {
 /// GitHub shows no more of each kind that a step makes.
 constexpr std::size_t kMost = 10;
 
+/// The runner cuts what is longer than 4,096 characters, and the checks of GitHub titles of more than 255.
+constexpr std::size_t kLongestText = 3500;
+constexpr std::size_t kLongestTitle = 200;
+
 /// As @actions/core writes them (packages/core/src/command.ts).
 std::string escaped(std::string_view text, std::string_view also) {
   std::string out;
@@ -77,12 +81,12 @@ void write_github(std::ostream& out, const std::vector<Report>& reports, const C
   for (std::size_t kind = 0; kind < all.size(); ++kind) {
     const std::vector<Annotation>& list = all[kind];
     for (std::size_t i = 0; i < list.size() && i < kMost; ++i) {
-      std::string text = list[i].text;
+      std::string text = shortened(list[i].text, kLongestText);
       if (i + 1 == kMost && list.size() > kMost)
         text += fmt::format("\n{} more {}s are not annotated, since GitHub shows ten of a step.", list.size() - kMost,
                             kCommands[kind]);
-      out << fmt::format("::{} title=gradhealth%3A {}{}::{}\n", kCommands[kind], property_value(list[i].title),
-                         list[i].place, message_data(text));
+      out << fmt::format("::{} title=gradhealth%3A {}{}::{}\n", kCommands[kind],
+                         property_value(shortened(list[i].title, kLongestTitle)), list[i].place, message_data(text));
     }
   }
 }

@@ -48,8 +48,11 @@ std::string mark(const Finding& finding, const TextAxis& axis, Charset charset) 
   return std::string(left - what.size() - 1, ' ') + what + " " + arrow + '\n';
 }
 
-const Finding* first_finding(const ModelReport& model) {
-  return model.diagnosis.roots.empty() ? nullptr : &model.diagnosis.roots.front().finding;
+/// The most important finding, unless it is only a note.
+const Finding* worst_finding(const ModelReport& model) {
+  if (model.diagnosis.roots.empty()) return nullptr;
+  const Finding& first = model.diagnosis.roots.front().finding;
+  return first.severity == Severity::kInfo ? nullptr : &first;
 }
 
 }  // namespace
@@ -68,7 +71,7 @@ std::string terminal_plots(const ModelReport& model, const Summary& summary, std
     text += ", " + (charset == Charset::kAscii ? ascii(name) : name);
   }
   text += ":\n" + plots + steps(axis);
-  if (const Finding* finding = first_finding(model)) text += mark(*finding, axis, charset);
+  if (const Finding* finding = worst_finding(model)) text += mark(*finding, axis, charset);
   return text;
 }
 

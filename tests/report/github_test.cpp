@@ -58,6 +58,14 @@ TEST_CASE("a step has ten annotations of a kind, and the tenth says how many mor
   CHECK(contains(all[19], "%0A1 more warnings are not annotated"));
 }
 
+TEST_CASE("an annotation is not longer than the runner takes, and the number left out is never cut", "[report]") {
+  Report report = sample::many(11, Severity::kError);
+  for (DiagnosedFinding& root : report.models[0].diagnosis.roots) root.finding.message = std::string(10'000, 'x');
+  const std::vector<std::string> all = lines({report});
+  for (const std::string& line : all) CHECK(line.size() < 4096);
+  CHECK(contains(all.back(), "1 more errors are not annotated"));
+}
+
 TEST_CASE("a run without a verdict is an error, a notice where that is allowed", "[report]") {
   CHECK(begins(lines({sample::empty()})[0], "::error title=gradhealth%3A Run is undecided::empty.h5: undecided "));
   CHECK(begins(lines({Report{}})[0], "::error "));

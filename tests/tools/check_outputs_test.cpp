@@ -1,3 +1,5 @@
+#include <cstddef>
+#include <sstream>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -134,4 +136,50 @@ TEST_CASE("a report is written as Markdown, by suffix or by name", "[tools]") {
   CHECK(folder.gradhealth("report run.h5 -o a.md").exit_code == 0);
   CHECK(read(folder / "a.md") == folder.gradhealth("report run.h5 --format markdown").out);
   CHECK(read(folder / "a.md") == folder.gradhealth("check run.h5 --markdown -").out);
+}
+
+TEST_CASE("every command that CI.md and the README show for a CI job works as it stands there", "[tools]") {
+  const Folder folder;
+  runs::broken(folder / "run.h5");
+  runs::broken(folder / "generator.h5");
+  runs::healthy(folder / "discriminator.h5");
+  write(folder / "gradhealth.toml", "[[suppressions]]\nrule = \"nonfinite-loss\"\nreason = \"known\"\n");
+  std::size_t commands = 0;
+  for (const char* document : {"/tools/CI.md", "/README.md"}) {
+    std::istringstream page(read(std::string(GRADHEALTH_SOURCE_DIR) + document));
+    for (std::string line; std::getline(page, line);) {
+      for (const char* command : {"gradhealth check ", "jq "}) {
+        const std::size_t begin = line.find(command);
+        // A command of its own, behind `run:`, `sh '` or the dash of a list; not one within a sentence.
+        if (begin == std::string::npos || line.find("RUN") != std::string::npos || line.find('`') < begin) continue;
+        std::string shown = line.substr(begin);
+        if (begin > 0 && line[begin - 1] == '\'') shown.pop_back();
+        const Ran ran = folder.shell(
+            "PATH=\"$(dirname \"$gradhealth\"):$PATH\" GITHUB_STEP_SUMMARY=summary.md; export PATH; " + shown);
+        CAPTURE(shown, ran.out, ran.err);
+        CHECK(ran.err.empty());
+        CHECK(ran.exit_code == (command[0] == 'j' ? 0 : 1));
+        ++commands;
+      }
+    }
+  }
+  CHECK(commands >= 6);
+  CHECK(contains(read(folder / "summary.md"), "## gradhealth: unhealthy"));
+  CHECK(json::parse(read(folder / "gl-code-quality-report.json")).size() == 3);
+}
+
+TEST_CASE("what CI.md's jq leaves for GitHub holds nothing that is suppressed", "[tools]") {
+  const Folder folder;
+  runs::broken(folder / "run.h5");
+  write(folder / "gradhealth.toml", "[[suppressions]]\nrule = \"nonfinite-loss\"\nreason = \"known\"\n");
+  const std::string page = read(std::string(GRADHEALTH_SOURCE_DIR) + "/tools/CI.md");
+  const std::size_t begin = page.find("jq '");
+  REQUIRE(begin != std::string::npos);
+  folder.gradhealth("check run.h5 -q --config gradhealth.toml --sarif all.sarif");
+  const Ran ran = folder.shell(page.substr(begin, page.find('\n', begin) - begin));
+  CAPTURE(ran.err);
+  REQUIRE(ran.exit_code == 0);
+  const json left = json::parse(read(folder / "gradhealth.sarif"))["runs"][0];
+  CHECK(left["results"].size() == 2);
+  CHECK(left["tool"] == json::parse(read(folder / "all.sarif"))["runs"][0]["tool"]);
 }

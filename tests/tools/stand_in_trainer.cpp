@@ -1,4 +1,5 @@
-// A trainer without a network: stand_in_trainer healthy|broken|nothing|failing|once MARK writes run.h5 accordingly.
+// A trainer without a network: stand_in_trainer healthy|broken|nothing|failing|once MARK|--steps N writes run.h5
+// accordingly.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -8,7 +9,7 @@
 
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
-  if (how == "healthy") runs::healthy("run.h5");
+  if (how == "healthy" || how == "--steps") runs::healthy("run.h5");
   if (how == "broken") runs::broken("run.h5");
   if (how == "failing") {
     runs::healthy("run.h5");
