@@ -10,10 +10,10 @@
 #     [LABELS <label>…]            of all three tests
 #     [TIMEOUT <seconds>])         of the training
 #
-# Makes three tests: "<name>: folder" empties and makes a folder, "<name>: train" runs the trainer in it, "<name>" judges
+# Makes three tests: "<name>.folder" empties and makes a folder, "<name>.train" runs the trainer in it, "<name>" judges
 # what is there then. So a run of an earlier day is never judged; where the trainer fails, its own test fails and "<name>"
 # counts as not run, which is a failure, too. `ctest -R <name>` runs all three. To set more properties (ENVIRONMENT,
-# PROCESSORS, RESOURCE_LOCK), name the test: set_tests_properties("<name>: train" PROPERTIES …).
+# PROCESSORS, RESOURCE_LOCK), name the test: set_tests_properties("<name>.train" PROPERTIES …).
 #
 # The folder is gradhealth/<name> in the binary directory. RUN, and files that ARGS makes `check` write, are relative to
 # it; paths among the trainer's arguments have to be absolute or relative to it, too.
@@ -21,10 +21,6 @@
 # The command is the target gradhealth_cli where gradhealth is part of the build, else GRADHEALTH_EXECUTABLE, which
 # find_package(gradhealth) looks for.
 include_guard(GLOBAL)
-
-# A function keeps the policies of where it is defined: names with spaces are CMP0110.
-cmake_policy(PUSH)
-cmake_policy(VERSION 3.24...3.31)
 
 function(gradhealth_add_training_check)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;RUN;CONFIG;FAIL_ON;TIMEOUT" "COMMAND;ARGS;LABELS")
@@ -75,20 +71,18 @@ function(gradhealth_add_training_check)
   endif()
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/gradhealth/${folder})
 
-  add_test(NAME "${arg_NAME}: folder"
+  add_test(NAME "${arg_NAME}.folder"
            COMMAND ${CMAKE_COMMAND} "-DFOLDER=${folder}" -P "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/GradhealthFreshFolder.cmake")
-  add_test(NAME "${arg_NAME}: train" COMMAND ${arg_COMMAND} WORKING_DIRECTORY "${folder}")
+  add_test(NAME "${arg_NAME}.train" COMMAND ${arg_COMMAND} WORKING_DIRECTORY "${folder}")
   add_test(NAME "${arg_NAME}" COMMAND ${command} check "${arg_RUN}" ${options} ${arg_ARGS} WORKING_DIRECTORY "${folder}")
-  set_tests_properties("${arg_NAME}: folder" PROPERTIES FIXTURES_SETUP "${arg_NAME}: folder")
-  set_tests_properties("${arg_NAME}: train" PROPERTIES
-                       FIXTURES_REQUIRED "${arg_NAME}: folder" FIXTURES_SETUP "${arg_NAME}: run")
-  set_tests_properties("${arg_NAME}" PROPERTIES FIXTURES_REQUIRED "${arg_NAME}: run")
+  set_tests_properties("${arg_NAME}.folder" PROPERTIES FIXTURES_SETUP "${arg_NAME}.folder")
+  set_tests_properties("${arg_NAME}.train" PROPERTIES
+                       FIXTURES_REQUIRED "${arg_NAME}.folder" FIXTURES_SETUP "${arg_NAME}.run")
+  set_tests_properties("${arg_NAME}" PROPERTIES FIXTURES_REQUIRED "${arg_NAME}.run")
   if(NOT "${arg_TIMEOUT}" STREQUAL "")
-    set_tests_properties("${arg_NAME}: train" PROPERTIES TIMEOUT "${arg_TIMEOUT}")
+    set_tests_properties("${arg_NAME}.train" PROPERTIES TIMEOUT "${arg_TIMEOUT}")
   endif()
   if(arg_LABELS)
-    set_tests_properties("${arg_NAME}: folder" "${arg_NAME}: train" "${arg_NAME}" PROPERTIES LABELS "${arg_LABELS}")
+    set_tests_properties("${arg_NAME}.folder" "${arg_NAME}.train" "${arg_NAME}" PROPERTIES LABELS "${arg_LABELS}")
   endif()
 endfunction()
-
-cmake_policy(POP)
