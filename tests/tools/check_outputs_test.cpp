@@ -1,4 +1,5 @@
 #include <cstddef>
+#include <filesystem>
 #include <sstream>
 #include <string>
 
@@ -81,6 +82,21 @@ TEST_CASE("annotations stand beside the text, which can run no command", "[tools
   const Ran quiet = folder.gradhealth("check run.h5 --github --quiet");
   CHECK(quiet.out.rfind("::error title=", 0) == 0);
   CHECK_FALSE(contains(quiet.out, "stop-commands"));
+}
+
+TEST_CASE("two formats cannot go to one place", "[tools]") {
+  const Folder folder;
+  runs::healthy(folder / "run.h5");
+  for (const char* arguments : {"--json - --sarif -", "--github --markdown -", "--gitlab - --junit -",
+                                "--json same --sarif same", "--github --json -", "--source ../x", "--source x:0"}) {
+    CAPTURE(arguments);
+    const Ran ran = folder.gradhealth("check run.h5 " + std::string(arguments));
+    CAPTURE(ran.err);
+    CHECK(refused(ran));
+    CHECK_FALSE(std::filesystem::exists(folder / "same"));
+  }
+  CHECK(folder.gradhealth("check run.h5 --json a --sarif b --gitlab - --markdown /dev/null --junit /dev/null")
+            .exit_code == 0);
 }
 
 TEST_CASE("the environment of a CI server changes nothing", "[tools]") {
