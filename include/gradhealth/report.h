@@ -116,7 +116,7 @@ void write_json(std::ostream& out, const Report& report);
 void write_json(std::ostream& out, const std::vector<Report>& reports);
 void write_html(std::ostream& out, const Report& report);
 /// Every model is a test suite and every rule a test case: findings of `fail_on` and above fail it,
-/// not-evaluated is skipped. A model that the gate cannot judge has one more case, which is an error.
+/// not-evaluated and suppressed are skipped. A model that the gate cannot judge has one more case, which is an error.
 void write_junit(std::ostream& out, const std::vector<Report>& reports, const GateOptions& options = {});
 /// SARIF 2.1.0 with one SARIF run. Every finding is a result, consequences and suppressed ones included; rules that
 /// were not evaluated and undecided runs are notifications.

@@ -70,8 +70,8 @@ class Suite {
 
   void passed(const std::string& rule) { add_case(rule); }
 
-  void skipped(const SkippedRule& rule) {
-    set(add_case(rule.rule).append_child("skipped"), "message", rule.reason);
+  void skipped(const std::string& rule, const std::string& reason) {
+    set(add_case(rule).append_child("skipped"), "message", reason);
     increase("skipped");
   }
 
@@ -116,7 +116,13 @@ void add_suite(pugi::xml_node root, const Report& report, const ModelReport& mod
   collect(model.diagnosis.roots, by_rule);
   for (const auto& [rule, found] : by_rule) suite.findings(rule, found, options.fail_on);
   for (const std::string& rule : model.diagnosis.passed) suite.passed(rule);
-  for (const SkippedRule& rule : model.diagnosis.not_evaluated) suite.skipped(rule);
+  for (const SkippedRule& rule : model.diagnosis.not_evaluated) suite.skipped(rule.rule, rule.reason);
+  // Neither passed nor failed, which skipped says where it is seen. A rule that has other findings stands there
+  // already.
+  std::map<std::string, std::string> suppressed;
+  for (const SuppressedFinding& each : model.diagnosis.suppressed)
+    if (by_rule.count(each.finding.rule) == 0) suppressed.emplace(each.finding.rule, each.reason);
+  for (const auto& [rule, reason] : suppressed) suite.skipped(rule, "suppressed: " + reason);
   Report alone;
   alone.models.push_back({model.run, model.diagnosis, {}, model.finished});
   if (gate({alone}, options) == GateOutcome::kCannotJudge) suite.cannot_judge(undecided_because(model));

@@ -54,6 +54,7 @@ void summarize_rules(const Report& report, Summary& summary) {
   std::map<std::string, std::size_t> passes;
   for (const ModelReport& model : report.models) {
     for (const DiagnosedFinding& root : model.diagnosis.roots) collect_rules(root, found);
+    for (const SuppressedFinding& each : model.diagnosis.suppressed) found.insert(each.finding.rule);
     for (const std::string& rule : model.diagnosis.passed) ++passes[rule];
     for (const SkippedRule& rule : model.diagnosis.not_evaluated) {
       skipped.insert(rule.rule);

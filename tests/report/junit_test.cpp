@@ -73,6 +73,22 @@ TEST_CASE("every model is a test suite", "[report]") {
   CHECK(names == "run/: D;run/: G;fixed.h5;");
 }
 
+TEST_CASE("a rule of which everything is suppressed is skipped with the reason, and counts as evaluated", "[report]") {
+  const pugi::xml_document document = parsed({sample::suppressed()});
+  const pugi::xml_node suite = document.child("testsuites").child("testsuite");
+  CHECK(suite.attribute("tests").as_int() == 8);
+  CHECK(suite.attribute("skipped").as_int() == 2);
+  CHECK(std::string(test_case(suite, "plateaued-loss").child("skipped").attribute("message").value()) ==
+        "suppressed: plateaus on purpose | see #12");
+  CHECK(coverage(sample::suppressed()) == coverage(sample::unhealthy()));
+  // The rule's other findings come first.
+  Report both = sample::suppressed();
+  both.models[0].diagnosis.suppressed[0].finding.rule = "dead-units";
+  const pugi::xml_document failing = parsed({both});
+  CHECK(test_case(failing.child("testsuites").child("testsuite"), "dead-units").child("failure"));
+  CHECK(failing.child("testsuites").child("testsuite").attribute("tests").as_int() == 7);
+}
+
 TEST_CASE("with several runs the class names the run, since GitLab and Jenkins do not look at suites", "[report]") {
   const auto first_class = [](const pugi::xml_node& suite) {
     return std::string(suite.child("testcase").attribute("classname").value());

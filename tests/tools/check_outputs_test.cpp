@@ -139,6 +139,7 @@ TEST_CASE("what is suppressed is told in every format, and counts in none", "[to
   CHECK(contains(ran.out, "Suppressed: nonfinite-loss, whole run: known, see the wiki\n"));
   const json model = json::parse(read(folder / "a.json"))["models"][0];
   CHECK(model["suppressed"].size() == 3);
+  CHECK(contains(read(folder / "a.xml"), "<skipped message=\"suppressed: known, see the wiki\" />"));
   for (const json& result : json::parse(read(folder / "a.sarif"))["runs"][0]["results"])
     CHECK(result["suppressions"][0]["justification"] == "known, see the wiki");
   CHECK(json::parse(read(folder / "gl.json")).empty());
