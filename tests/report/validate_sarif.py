@@ -26,7 +26,8 @@ def multitool(tools):
         if shutil.which("npm") is None:
             skip("npm is missing, which brings the schema of SARIF")
         tools.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(tools), f"{PACKAGE}@{VERSION}"]
+        options = ["--no-audit", "--no-fund", "--fetch-retries=1"]
+        command = ["npm", "install", *options, "--prefix", str(tools), f"{PACKAGE}@{VERSION}"]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode != 0:
             skip(f"npm could not install {PACKAGE}: {ran.stderr[-500:]}")
