@@ -97,7 +97,7 @@ enum class Charset : std::uint8_t { kUnicode, kAscii };
 struct TerminalOptions {
   Colour colour = Colour::kNever;
   std::size_t width = 80;
-  Charset charset = Charset::kUnicode;
+  Charset charset = Charset::kUnicode;  ///< Of write_terminal(); a rule's documentation is as it is.
 };
 
 /// What CI servers are told of the gate, and where they are to point.

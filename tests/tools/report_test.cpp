@@ -44,9 +44,15 @@ TEST_CASE("the format follows the suffix unless it is given", "[tools]") {
 TEST_CASE("the same run gives the same bytes", "[tools]") {
   const Folder folder;
   runs::broken(folder / "run.h5");
-  for (const char* format : {"terminal", "json", "html"}) {
+  for (const char* format : {"terminal", "json", "html", "markdown"}) {
     const std::string arguments = std::string("report run.h5 --format ") + format;
     CHECK(folder.gradhealth(arguments).out == folder.gradhealth(arguments).out);
+  }
+  for (const char* format : {"--sarif -", "--gitlab -", "--junit -", "--github"}) {
+    const std::string arguments = std::string("check run.h5 ") + format;
+    const std::string once = folder.gradhealth(arguments).out;
+    CHECK_FALSE(once.empty());
+    CHECK(once == folder.gradhealth(arguments).out);
   }
 }
 
