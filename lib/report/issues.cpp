@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 

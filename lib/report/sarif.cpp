@@ -1,7 +1,6 @@
-#include <algorithm>
-#include <map>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>

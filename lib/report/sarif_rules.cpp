@@ -1,5 +1,8 @@
 #include "report/sarif_rules.h"
 
+#include <string_view>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "report/escape.h"
