@@ -2,10 +2,12 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include <gradhealth/comparison.h>
 #include <gradhealth/errors.h>
 
 #include "check_outputs.h"
@@ -23,6 +25,8 @@ struct Arguments {
   std::string colour = "auto";
   std::string fail_on = "error";
   std::string source;
+  std::string baseline;
+  BaselineOptions tolerances;
   CheckOutputs outputs;
   CiOptions ci;
   bool ascii = false;
@@ -67,14 +71,45 @@ void print(const Arguments& arguments, const std::vector<Report>& reports) {
   });
 }
 
+/// @throws UsageError if too little was seen of it to compare with.
+Report load_baseline(const Arguments& arguments, std::ostream* progress) {
+  Report baseline = load_report(arguments.baseline, arguments.config, progress);
+  if (verdict(baseline) == Verdict::kUndecided)
+    throw UsageError("--baseline " + printable(arguments.baseline) +
+                     " is itself undecided, too short or not finished: choose a run that has ended");
+  return baseline;
+}
+
 int run(const Arguments& arguments) {
   const bool stdout_is_taken = takes_stdout(arguments.outputs);
   std::ostream* progress = arguments.quiet ? nullptr : progress_stream();
   std::vector<Report> reports;
   for (const std::string& name : arguments.runs) reports.push_back(load_report(name, arguments.config, progress));
+  if (!arguments.baseline.empty()) {
+    const Report baseline = load_baseline(arguments, progress);
+    for (Report& report : reports) report = against_baseline(std::move(report), baseline, arguments.tolerances);
+  }
   write_outputs(arguments.outputs, reports, arguments.ci);
   if (!stdout_is_taken) print(arguments, reports);
   return exit_code_of(gate(reports, arguments.ci.gate));
+}
+
+}  // namespace
+
+namespace {
+
+void add_baseline_options(CLI::App& command, Arguments& arguments) {
+  command
+      .add_option("--baseline", arguments.baseline,
+                  "Run to compare with: only what is new or worse counts, and a loss, gradient norm or step time that "
+                  "has become worse is a finding")
+      ->type_name("RUN");
+  const auto tolerance = [&](const char* option, double& value, double least, const char* help) {
+    command.add_option(option, value, help)->check(CLI::Range(least, 1e9))->capture_default_str()->type_name("NUMBER");
+  };
+  tolerance("--tolerance-loss", arguments.tolerances.loss, 0, "Share of what the baseline learnt that may be lost");
+  tolerance("--tolerance-gradient", arguments.tolerances.gradient_norm, 1, "Factor of the median gradient norm");
+  tolerance("--tolerance-time", arguments.tolerances.step_time, 1, "Factor of the median step time");
 }
 
 }  // namespace
@@ -88,6 +123,7 @@ void add_check_command(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"error", "warning", "info"}))
       ->type_name("SEVERITY");
   add_output_options(*command, arguments->outputs);
+  add_baseline_options(*command, *arguments);
   command
       ->add_option("--source", arguments->source,
                    "What --sarif, --gitlab and --github point to, such as the trainer's source")
@@ -104,6 +140,7 @@ void add_check_command(CLI::App& app, int& exit_code) {
       "unreadable or foreign file, undecided or unfinished run), 3 a defect of gradhealth.\n"
       "Nothing depends on the CI server's environment: what is written is what the options ask for.\n\nExamples:\n"
       "  gradhealth check run.h5 --junit gradhealth.xml\n"
+      "  gradhealth check run.h5 --baseline good.h5\n"
       "  gradhealth check run.h5 --github --source src/train.cpp:40\n"
       "  gradhealth check run.h5 --fail-on warning --json - | jq .verdict");
   command->callback([arguments, &exit_code] {

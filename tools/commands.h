@@ -17,6 +17,7 @@ enum ExitCode : int {
 /// Each adds its subcommand. Running it writes its exit code to `exit_code`.
 void add_check_command(CLI::App& app, int& exit_code);
 void add_config_command(CLI::App& app, int& exit_code);
+void add_diff_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
 void add_report_command(CLI::App& app, int& exit_code);
 void add_rules_command(CLI::App& app, int& exit_code);

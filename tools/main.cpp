@@ -24,10 +24,11 @@ constexpr const char* kFooter =
     "  gradhealth report run.h5                     what is wrong, where, since when, why, and the fix\n"
     "  gradhealth report run.h5 -o report.html      the same with plots, one file for a browser\n"
     "  gradhealth check run.h5 --junit result.xml   for a CI job\n"
+    "  gradhealth diff before.h5 after.h5           what a fix has changed\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
 
 constexpr const char* kNoSubcommand =
-    "report, check, explain, rules or config must be given (gradhealth --help tells more)";
+    "report, check, diff, explain, rules or config must be given (gradhealth --help tells more)";
 
 int complain(const std::string& message, int exit_code) {
   std::cerr << "gradhealth: " << printable(message) << '\n';
@@ -61,6 +62,7 @@ int run(int argc, char** argv) {
   int exit_code = kExitDefect;
   add_report_command(app, exit_code);
   add_check_command(app, exit_code);
+  add_diff_command(app, exit_code);
   add_explain_command(app, exit_code);
   add_rules_command(app, exit_code);
   add_config_command(app, exit_code);

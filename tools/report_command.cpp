@@ -1,10 +1,7 @@
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include <CLI/CLI.hpp>
-
-#include <gradhealth/errors.h>
 
 #include "commands.h"
 #include "load.h"
@@ -23,19 +20,8 @@ struct Arguments {
   bool ascii = false;
 };
 
-std::string format_of(const Arguments& arguments) {
-  if (!arguments.format.empty()) return arguments.format;
-  const std::string suffix = std::filesystem::path(arguments.output).extension().string();
-  if (suffix == ".html" || suffix == ".htm") return "html";
-  if (suffix == ".json") return "json";
-  if (suffix == ".md") return "markdown";
-  if (suffix == ".txt" || suffix.empty()) return "terminal";
-  throw UsageError("cannot tell the format from the suffix of " + printable(arguments.output) +
-                   ": add --format terminal, html, json or markdown");
-}
-
 void run(const Arguments& arguments) {
-  const std::string format = format_of(arguments);
+  const std::string format = format_of(arguments.format, arguments.output, {"terminal", "html", "json", "markdown"});
   TerminalOptions terminal = terminal_options(arguments.colour);
   if (arguments.output != "-" && arguments.colour == "auto") terminal.colour = Colour::kNever;
   if (arguments.ascii) terminal.charset = Charset::kAscii;

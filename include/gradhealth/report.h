@@ -35,6 +35,7 @@ struct Plots {
   PlotSeries loss;
   PlotSeries global_gradient_norm;
   PlotSeries learning_rate;
+  PlotSeries step_time;
   PlotMatrix gradient_norm;
 };
 

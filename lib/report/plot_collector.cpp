@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 
-enum Series : std::size_t { kLossSeries, kNormSeries, kRateSeries };
+enum Series : std::size_t { kLossSeries, kNormSeries, kRateSeries, kTimeSeries };
 
 /// A NaN alone is a missing value; it is a measured one only where the record says so.
 void add(Decimator& columns, std::size_t series, double value, bool marked_nonfinite) {
@@ -70,6 +70,7 @@ void PlotCollector::observe(const Run& run, const StepRecord& record) {
   // The global norm has no count of its own: it is not finite when a part of it is not.
   add(impl_->scalars, kNormSeries, record.at(Quantity::kGlobalGradientNorm), any_nonfinite);
   add(impl_->scalars, kRateSeries, record.at(Quantity::kLearningRate), false);
+  add(impl_->scalars, kTimeSeries, record.at(Quantity::kStepTime), false);
 }
 
 Plots PlotCollector::plots() const {
@@ -77,6 +78,7 @@ Plots PlotCollector::plots() const {
   plots.loss = plot_series(impl_->scalars, kLossSeries);
   plots.global_gradient_norm = plot_series(impl_->scalars, kNormSeries);
   plots.learning_rate = plot_series(impl_->scalars, kRateSeries);
+  plots.step_time = plot_series(impl_->scalars, kTimeSeries);
   PlotMatrix& matrix = plots.gradient_norm;
   matrix.subjects = impl_->names;
   matrix.first_step = impl_->parameters.steps();
