@@ -52,8 +52,7 @@ void add_diff_command(CLI::App& app, int& exit_code) {
   command->add_option("BEFORE", arguments->before, "Run file, or a directory of run files")->required();
   command->add_option("AFTER", arguments->after, "The same of the other run")->required();
   command->add_option("-o,--output", arguments->output, "Write to FILE; - is standard output")->type_name("FILE");
-  command
-      ->add_option("--format", arguments->format, "terminal, html or json; else by FILE's suffix, else terminal")
+  command->add_option("--format", arguments->format, "terminal, html or json; else by FILE's suffix, else terminal")
       ->check(CLI::IsMember({"terminal", "html", "json"}))
       ->type_name("FORMAT");
   command->add_option("--config", arguments->config, "Configuration of the rules (TOML)")->type_name("FILE");

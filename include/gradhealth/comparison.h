@@ -50,7 +50,8 @@ struct Comparison {
 
 Comparison compare(const Report& before, const Report& after);
 
-/// In 80 columns: verdicts, findings, settings, figures, loss curves, and the parameters whose gradients have changed most.
+/// In 80 columns: verdicts, findings, settings, figures, loss curves, and the parameters whose gradients have changed
+/// most.
 void write_comparison(std::ostream& out, const Comparison& comparison, const TerminalOptions& options = {});
 void write_comparison_json(std::ostream& out, const Comparison& comparison);
 /// One self-contained page without scripts.
@@ -58,8 +59,9 @@ void write_comparison_html(std::ostream& out, const Comparison& comparison);
 
 /// What counts as worse than the baseline.
 struct BaselineOptions {
-  /// Final loss: share of what the baseline has learnt, from its first losses to its final ones, that may be lost. Three
-  /// times that is an error. Never less than the noise of both runs' final losses, as many times their robust deviation.
+  /// Final loss: share of what the baseline has learnt, from its first losses to its final ones, that may be lost.
+  /// Three times that is an error. Never less than the noise of both runs' final losses, as many times their robust
+  /// deviation.
   double loss = 0.1;
   double noise = 3;
   /// Factor, up or down, of the median global gradient norm.

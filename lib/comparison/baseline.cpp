@@ -52,14 +52,13 @@ void judge_loss(const ModelReport& model, const Figures& before, const Figures& 
   const double tolerance = std::max(options.loss * learnt, noise);
   const double worse = *now.final_loss - *before.final_loss;
   if (!(worse > tolerance)) return;
-  Finding finding =
-      regression(model, "loss-regression", worse > kErrorFactor * tolerance ? Severity::kError : Severity::kWarning,
-                 fmt::format("The loss ends at {}, in the baseline at {}.", number(*now.final_loss),
-                             number(*before.final_loss)));
+  Finding finding = regression(
+      model, "loss-regression", worse > kErrorFactor * tolerance ? Severity::kError : Severity::kWarning,
+      fmt::format("The loss ends at {}, in the baseline at {}.", number(*now.final_loss), number(*before.final_loss)));
   finding.evidence.push_back({"final loss", *now.final_loss, *before.final_loss + tolerance, ">", Quantity::kLoss, ""});
-  finding.recommendations.push_back(
-      advice("compare-runs", "Look at what was changed since: gradhealth diff shows both runs.",
-             "Everything that the run files know about settings is listed there."));
+  finding.recommendations.push_back(advice("compare-runs",
+                                           "Look at what was changed since: gradhealth diff shows both runs.",
+                                           "Everything that the run files know about settings is listed there."));
   findings.push_back(std::move(finding));
 }
 
@@ -75,9 +74,9 @@ void judge_gradients(const ModelReport& model, const Figures& before, const Figu
   finding.evidence.push_back({"global gradient norm over the baseline's", factor,
                               up ? options.gradient_norm : 1 / options.gradient_norm, up ? ">" : "<",
                               Quantity::kGlobalGradientNorm, ""});
-  finding.recommendations.push_back(
-      advice("compare-gradient-flow", "Look for the layer whose gradients have changed most: gradhealth diff lists them.",
-             "A changed input scale, initialisation or loss reduction changes all of them by one factor."));
+  finding.recommendations.push_back(advice(
+      "compare-gradient-flow", "Look for the layer whose gradients have changed most: gradhealth diff lists them.",
+      "A changed input scale, initialisation or loss reduction changes all of them by one factor."));
   findings.push_back(std::move(finding));
 }
 
@@ -145,9 +144,8 @@ void judge(ModelReport& model, const ModelReport& baseline, const std::string& n
   judge_gradients(model, before, now, options, worse);
   judge_step_time(model, before, now, options, worse);
   for (Finding& finding : worse) diagnosis.roots.push_back({std::move(finding), {}});
-  std::stable_sort(diagnosis.roots.begin(), diagnosis.roots.end(), [](const auto& a, const auto& b) {
-    return a.finding.severity > b.finding.severity;
-  });
+  std::stable_sort(diagnosis.roots.begin(), diagnosis.roots.end(),
+                   [](const auto& a, const auto& b) { return a.finding.severity > b.finding.severity; });
   if (has_error(diagnosis.roots))
     diagnosis.verdict = Verdict::kUnhealthy;
   else if (diagnosis.verdict == Verdict::kUnhealthy)

@@ -48,8 +48,7 @@ std::vector<ComparedNumber> compare_gradients(const PlotMatrix& before, const Pl
     if (known.count(name) == 0) names.push_back(name);
   std::vector<ComparedNumber> norms;
   for (const std::string& name : names)
-    norms.push_back(
-        {name, compared::median_gradient_norm(before, name), compared::median_gradient_norm(after, name)});
+    norms.push_back({name, compared::median_gradient_norm(before, name), compared::median_gradient_norm(after, name)});
   return norms;
 }
 

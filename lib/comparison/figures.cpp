@@ -32,9 +32,7 @@ double deviation(std::vector<double> values, double center) {
 std::size_t tenth(std::size_t count) { return std::min(count, std::max<std::size_t>(3, count / 10)); }
 
 /// Whether the last columns that hold anything hold numbers: a run that ends in NaN has no final loss.
-bool ends_finite(const PlotSeries& series) {
-  return series.nonfinite.empty() || series.nonfinite.back() == 0;
-}
+bool ends_finite(const PlotSeries& series) { return series.nonfinite.empty() || series.nonfinite.back() == 0; }
 
 }  // namespace
 

@@ -8,8 +8,8 @@
 
 namespace gradhealth::compared {
 
-/// What a run came to, from its plots: of up to as many steps as they have columns, exactly; of more, from the middle of
-/// each column's extremes.
+/// What a run came to, from its plots: of up to as many steps as they have columns, exactly; of more, from the middle
+/// of each column's extremes.
 struct Figures {
   std::optional<double> first_loss;  ///< Median of the first tenth, at least three.
   std::optional<double> final_loss;  ///< Median of the last tenth.

@@ -59,9 +59,10 @@ std::string numbers(const char* what, const std::vector<ComparedNumber>& all) {
   std::string out = fmt::format(
       "<table><thead><tr><th>{}</th><th>Before</th><th>After</th><th>Factor</th></tr></thead><tbody>\n", what);
   for (const ComparedNumber& each : all)
-    out += fmt::format("<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}"
-                       "</td></tr>\n",
-                       text(each.what), number_or_none(each.before), number_or_none(each.after), factor_text(each));
+    out += fmt::format(
+        "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}"
+        "</td></tr>\n",
+        text(each.what), number_or_none(each.before), number_or_none(each.after), factor_text(each));
   return out + "</tbody></table>\n";
 }
 

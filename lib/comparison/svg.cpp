@@ -77,8 +77,7 @@ std::string band(const PlotSeries& series, const Scale& x, const Scale& y, const
   std::string upper, lower;
   std::size_t points = 0;
   const auto flush = [&] {
-    if (points > 0)
-      out += fmt::format("<path class=\"{}\" d=\"M{}{} Z\"/>\n", kind, upper.substr(1), lower);
+    if (points > 0) out += fmt::format("<path class=\"{}\" d=\"M{}{} Z\"/>\n", kind, upper.substr(1), lower);
     upper.clear();
     lower.clear();
     points = 0;
@@ -117,9 +116,9 @@ std::string loss_curves(const PlotSeries& before, const PlotSeries& after) {
   const bool logarithmic = values.low > 0 && values.high > 100 * values.low;
   const Scale x(steps.low, steps.high, kLeft, kWidth - 10, false);
   const Scale y(values.low, values.high, kHeight - kBottom, kTop, logarithmic);
-  std::string out = fmt::format(
-      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Loss of both runs over the steps{}\">\n", kWidth, kHeight,
-      logarithmic ? ", logarithmic" : "");
+  std::string out =
+      fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Loss of both runs over the steps{}\">\n",
+                  kWidth, kHeight, logarithmic ? ", logarithmic" : "");
   for (const double tick : y.ticks())
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/><text x=\"{3}\" y=\"{4:.1f}\" "
