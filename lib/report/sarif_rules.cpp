@@ -59,7 +59,7 @@ Json descriptor(const RuleInfo& rule) {
 
 /// A rule that the catalogue does not have documents itself in the program that made it.
 Json unknown(const std::string& id) {
-  const Json words = text("A rule of one's own: " + printable(id));
+  const Json words = text("Not of the catalogue: a rule of one's own, or a comparison with a baseline: " + printable(id));
   return {{"id", id}, {"shortDescription", words}, {"fullDescription", words}, {"help", words}};
 }
 

@@ -46,6 +46,7 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
       "missing-warmup",           // Adam
       "overfitting",              // a validation loss
       "saturated-activation",     // sigmoid or tanh
+      "unmasked-padding",         // an embedding and attention
       "unnormalized-target",      // floating-point targets
       "unstable-learning-rate",   // curvature
       "update-lost-to-rounding",  // float16 or bfloat16 weights

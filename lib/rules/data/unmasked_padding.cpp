@@ -88,7 +88,7 @@ class UnmaskedPadding final : public Judge {
     for (std::size_t i = embeddings_.size(); i-- > 0;) {
       const std::vector<long>& sequence = embeddings_[i].shape;
       if (shape.back() != sequence[0] && shape.back() != sequence[1]) continue;
-      attentions_.push_back({index, activation, i});
+      attentions_.push_back({index, activation, i, {}});
       return;
     }
   }
