@@ -23,7 +23,7 @@ struct PlotSeries {
   std::vector<std::uint32_t> nonfinite;  ///< Recorded values that were NaN or infinite.
 };
 
-/// One quantity of all subjects of an axis over time, columns shared.
+/// One quantity of all subjects of an axis over time, columns shared. Empty if it was never recorded.
 struct PlotMatrix {
   std::vector<std::string> subjects;
   std::vector<std::int64_t> first_step;               ///< Of each column.
@@ -31,15 +31,30 @@ struct PlotMatrix {
   std::vector<std::vector<std::uint32_t>> nonfinite;  ///< [subject][column].
 };
 
+/// What entered the model in one feature or channel.
+struct InputRange {
+  std::string feature;
+  double minimum = 0;  ///< Over the run; NaN if nothing finite was recorded, as the next one.
+  double maximum = 0;
+  double mean = 0;  ///< Of the first recorded step.
+  double deviation = 0;
+};
+
 struct Plots {
   PlotSeries loss;
   PlotSeries global_gradient_norm;
   PlotSeries learning_rate;
   PlotSeries step_time;
-  PlotMatrix gradient_norm;
+  PlotMatrix gradient_norm;      ///< Of parameters, as the next two.
+  PlotMatrix update_ratio;
+  PlotMatrix weight_norm;
+  PlotMatrix activation_rms;     ///< Of activations, as the next one.
+  PlotMatrix cumulative_growth;
+  std::vector<InputRange> inputs;
 };
 
-/// Gathers what the reports draw while a run is read. Memory is bounded by `columns`.
+/// Gathers what the reports draw while a run is read. Memory is bounded by `columns`: those of series and of gradient
+/// norms; other matrices have a quarter.
 class PlotCollector {
  public:
   explicit PlotCollector(std::size_t columns = 2048);

@@ -26,7 +26,8 @@ function(embed function)
 endfunction()
 
 embed(report_css "${ASSETS}/report.css")
-embed(report_js "${ASSETS}/common.js" "${ASSETS}/line_plot.js" "${ASSETS}/heatmap.js" "${ASSETS}/report.js")
+embed(report_js "${ASSETS}/common.js" "${ASSETS}/line_plot.js" "${ASSETS}/heatmap.js"
+      "${ASSETS}/depth_plot.js" "${ASSETS}/report.js")
 embed(dygraph_js "${DYGRAPHS}/dygraph.min.js")
 embed(dygraph_css "${DYGRAPHS}/dygraph.min.css")
 embed(dygraph_licence "${ASSETS}/dygraphs-licence.txt")

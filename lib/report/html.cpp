@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -50,7 +51,53 @@ void write_header(std::ostream& out, const Report& report, const Summary& summar
     out << "<p class=\"caution\">Undecided because " << html(summary.undecided_because) << ".</p>\n";
   else if (!summary.finished)
     out << "<p class=\"caution\">The recording was not finished.</p>\n";
-  out << "</header>\n";
+  // Shown by the script, which makes it work.
+  out << "<button type=\"button\" id=\"theme\" hidden>Theme: as the system</button>\n</header>\n";
+}
+
+void write_suppressed(std::ostream& out, const Report& report) {
+  std::string kept, expired;
+  for (const ModelReport& model : report.models) {
+    for (const SuppressedFinding& each : model.diagnosis.suppressed) {
+      const std::string where = subject_label(each.finding.subject, report.models.size() > 1);
+      kept += fmt::format("<tr><td>{}</td><td>{} <code class=\"rule\">{}</code></td><td>{}</td><td>{}</td></tr>\n",
+                          name(each.finding.severity), html(rule_title(each.finding.rule)), html(each.finding.rule),
+                          where.empty() ? "whole run" : html(printable(where)), html(printable(each.reason)));
+    }
+    for (const Suppression& each : model.diagnosis.expired)
+      expired += fmt::format("<li><code class=\"rule\">{}</code>, expired on {}: {}</li>\n", html(printable(each.rule)),
+                             html(printable(each.expires)), html(printable(each.reason)));
+  }
+  if (kept.empty() && expired.empty()) return;
+  out << "<section id=\"suppressed\">\n<h2>Suppressed</h2>\n";
+  if (!kept.empty())
+    out << "<table><thead><tr><th>Severity</th><th>Finding</th><th>Where</th><th>Because</th></tr></thead><tbody>\n"
+        << kept << "</tbody></table>\n";
+  if (!expired.empty()) out << "<h3>No longer suppressed</h3>\n<ul>\n" << expired << "</ul>\n";
+  out << "</section>\n";
+}
+
+constexpr std::size_t kMostInputs = 16;
+
+void write_inputs(std::ostream& out, const Report& report) {
+  for (const ModelReport& model : report.models) {
+    const std::vector<InputRange>& inputs = model.plots.inputs;
+    if (inputs.empty()) continue;
+    out << "<section class=\"inputs\">\n<h2>Input"
+        << (report.models.size() > 1 ? " of " + html(printable(model_name(model))) : "")
+        << "</h2>\n<table><thead><tr><th>Feature</th><th>Minimum</th><th>Mean</th><th>Deviation</th><th>Maximum</th>"
+           "</tr></thead><tbody>\n";
+    for (std::size_t i = 0; i < std::min(inputs.size(), kMostInputs); ++i)
+      out << fmt::format(
+          "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>"
+          "<td class=\"number\">{}</td></tr>\n",
+          html(printable(inputs[i].feature)), number(inputs[i].minimum), number(inputs[i].mean),
+          number(inputs[i].deviation), number(inputs[i].maximum));
+    out << "</tbody></table>\n<p class=\"hint\">Minimum and maximum over the run, mean and standard deviation in its "
+           "first step";
+    if (inputs.size() > kMostInputs) out << fmt::format("; {} more features", inputs.size() - kMostInputs);
+    out << ".</p>\n</section>\n";
+  }
 }
 
 void write_rules(std::ostream& out, const Summary& summary) {
@@ -124,6 +171,8 @@ void write_html(std::ostream& out, const Report& report) {
       << html_findings(summary) << "</section>\n"
       << "<section id=\"plots\">\n<h2>Plots</h2>\n"
       << "<noscript><p>The plots need JavaScript; everything else on this page does not.</p></noscript>\n</section>\n";
+  write_inputs(out, report);
+  write_suppressed(out, report);
   write_rules(out, summary);
   write_run(out, report);
   out << "</main>\n<footer>\n<p>gradhealth " << GRADHEALTH_VERSION << "</p>\n<details><summary>Licences</summary><pre>"

@@ -45,13 +45,17 @@ std::string card(const DiagnosedFinding& diagnosed, const std::string& number_of
   const Finding& f = diagnosed.finding;
   const std::string label = subject_label(f.subject, several_models);
   const std::string confidence = f.confidence < 0.995 ? fmt::format(" · confidence {:.0f} %", 100 * f.confidence) : "";
-  std::string out = fmt::format("<article class=\"card {}\">\n<h3>", name(f.severity));
+  const std::string id = number_of_root.empty() ? "" : fmt::format(" id=\"finding-{}\"", number_of_root);
+  std::string out = fmt::format("<article class=\"card {}\"{}>\n<h3>", name(f.severity), id);
   if (!number_of_root.empty()) out += fmt::format("<span class=\"index\">{}</span> ", number_of_root);
   out += fmt::format("<span class=\"badge\">{}</span> {} <code class=\"rule\">{}</code></h3>\n", name(f.severity),
                      html(rule_title(f.rule)), html(f.rule));
   out += fmt::format("<p class=\"where\"><strong>{}</strong> · {}{}</p>\n", label.empty() ? "Whole run" : html(label),
                      step_range(f), confidence);
-  out += "<p class=\"message\">" + html(f.message) + "</p>\n" + evidence_table(f) + fixes(f);
+  out += "<p class=\"message\">" + html(f.message) + "</p>\n" + evidence_table(f);
+  // The script draws what the evidence is about here.
+  if (!number_of_root.empty()) out += "<div class=\"cited\"></div>\n";
+  out += fixes(f);
   if (!diagnosed.consequences.empty()) {
     const std::size_t total = consequences_of(diagnosed);
     out += fmt::format("<details class=\"consequences\"><summary>Led to {} more finding{}</summary>\n", total,

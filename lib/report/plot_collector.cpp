@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include <gradhealth/report.h>
@@ -34,15 +37,74 @@ PlotSeries plot_series(const Decimator& columns, std::size_t series) {
   return plot;
 }
 
+/// One of the matrices: what is recorded, and what counts its non-finite elements.
+struct MatrixInfo {
+  Quantity quantity;
+  std::optional<Quantity> nonfinite;
+  PlotMatrix Plots::*place;
+};
+const MatrixInfo kMatrices[] = {
+    {Quantity::kGradientNorm, Quantity::kGradientNonfinite, &Plots::gradient_norm},
+    {Quantity::kUpdateRatio, std::nullopt, &Plots::update_ratio},
+    {Quantity::kWeightNorm, Quantity::kWeightNonfinite, &Plots::weight_norm},
+    {Quantity::kActivationRms, Quantity::kActivationNonfinite, &Plots::activation_rms},
+    {Quantity::kCumulativeGrowth, std::nullopt, &Plots::cumulative_growth},
+};
+constexpr std::size_t kMatrixCount = std::size(kMatrices);
+
+/// @returns whether a value of the row was not finite.
+bool add_row(const MatrixInfo& matrix, const StepRecord& record, Decimator& columns) {
+  columns.begin_row(record.step);
+  std::size_t recorded = record.values(matrix.quantity).size();
+  if (matrix.nonfinite) recorded = std::max(recorded, record.values(*matrix.nonfinite).size());
+  bool any_nonfinite = false;
+  for (std::size_t i = 0; i < recorded; ++i) {
+    const bool nonfinite = matrix.nonfinite && record.at(*matrix.nonfinite, i) > 0;
+    any_nonfinite = any_nonfinite || nonfinite;
+    add(columns, i, record.at(matrix.quantity, i), nonfinite);
+  }
+  return any_nonfinite;
+}
+
+PlotMatrix plot_matrix(const Decimator& columns, std::vector<std::string> subjects) {
+  PlotMatrix matrix;
+  bool any = false;
+  matrix.first_step = columns.steps();
+  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
+    const std::vector<Extremes>& values = columns.series(subject);
+    any = any || !values.empty();
+    matrix.maximum.emplace_back(matrix.first_step.size(), kNothing);
+    matrix.nonfinite.emplace_back(matrix.first_step.size(), 0u);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      matrix.maximum.back()[i] = values[i].maximum;
+      matrix.nonfinite.back()[i] = values[i].nonfinite;
+    }
+  }
+  matrix.subjects = std::move(subjects);
+  return any ? matrix : PlotMatrix{};
+}
+
+void widen(InputRange& input, const StepRecord& record, std::size_t feature) {
+  input.minimum = std::fmin(input.minimum, record.at(Quantity::kInputMin, feature));
+  input.maximum = std::fmax(input.maximum, record.at(Quantity::kInputMax, feature));
+  if (!std::isnan(input.mean)) return;
+  input.mean = record.at(Quantity::kInputMean, feature);
+  input.deviation = record.at(Quantity::kInputStd, feature);
+}
+
 }  // namespace
 
 class PlotCollector::Impl {
  public:
-  explicit Impl(std::size_t columns) : scalars(columns), parameters(columns) {}
+  explicit Impl(std::size_t columns) : scalars(columns) {
+    for (const MatrixInfo& matrix : kMatrices)
+      matrices.emplace_back(matrix.place == &Plots::gradient_norm ? columns : std::max<std::size_t>(2, columns / 4));
+  }
 
   Decimator scalars;
-  Decimator parameters;
-  std::vector<std::string> names;
+  std::vector<Decimator> matrices;  ///< As kMatrices.
+  std::array<std::vector<std::string>, kAxisCount> names;
+  std::vector<InputRange> inputs;
 };
 
 PlotCollector::PlotCollector(std::size_t columns) : impl_(std::make_unique<Impl>(columns)) {}
@@ -51,18 +113,20 @@ PlotCollector::PlotCollector(PlotCollector&&) noexcept = default;
 PlotCollector& PlotCollector::operator=(PlotCollector&&) noexcept = default;
 
 void PlotCollector::observe(const Run& run, const StepRecord& record) {
-  const std::vector<Subject>& parameters = run.of(Axis::kParameter);
-  for (std::size_t i = impl_->names.size(); i < parameters.size(); ++i) impl_->names.push_back(parameters[i].name);
+  for (const Axis axis : {Axis::kParameter, Axis::kActivation}) {
+    std::vector<std::string>& names = impl_->names[static_cast<std::size_t>(axis)];
+    const std::vector<Subject>& subjects = run.of(axis);
+    for (std::size_t i = names.size(); i < subjects.size(); ++i) names.push_back(subjects[i].name);
+  }
+  const std::vector<Subject>& features = run.of(Axis::kFeature);
+  for (std::size_t i = impl_->inputs.size(); i < features.size(); ++i)
+    impl_->inputs.push_back({features[i].name, kNothing, kNothing, kNothing, kNothing});
+  for (std::size_t i = 0; i < impl_->inputs.size(); ++i) widen(impl_->inputs[i], record, i);
 
-  impl_->parameters.begin_row(record.step);
-  const std::size_t recorded = std::min(
-      parameters.size(),
-      std::max(record.values(Quantity::kGradientNorm).size(), record.values(Quantity::kGradientNonfinite).size()));
   bool any_nonfinite = false;
-  for (std::size_t i = 0; i < recorded; ++i) {
-    const bool nonfinite = record.at(Quantity::kGradientNonfinite, i) > 0;
-    any_nonfinite = any_nonfinite || nonfinite;
-    add(impl_->parameters, i, record.at(Quantity::kGradientNorm, i), nonfinite);
+  for (std::size_t i = 0; i < kMatrixCount; ++i) {
+    const bool bad = add_row(kMatrices[i], record, impl_->matrices[i]);
+    if (kMatrices[i].place == &Plots::gradient_norm) any_nonfinite = bad;
   }
 
   impl_->scalars.begin_row(record.step);
@@ -79,18 +143,11 @@ Plots PlotCollector::plots() const {
   plots.global_gradient_norm = plot_series(impl_->scalars, kNormSeries);
   plots.learning_rate = plot_series(impl_->scalars, kRateSeries);
   plots.step_time = plot_series(impl_->scalars, kTimeSeries);
-  PlotMatrix& matrix = plots.gradient_norm;
-  matrix.subjects = impl_->names;
-  matrix.first_step = impl_->parameters.steps();
-  for (std::size_t subject = 0; subject < matrix.subjects.size(); ++subject) {
-    const std::vector<Extremes>& values = impl_->parameters.series(subject);
-    matrix.maximum.emplace_back(matrix.first_step.size(), kNothing);
-    matrix.nonfinite.emplace_back(matrix.first_step.size(), 0u);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      matrix.maximum.back()[i] = values[i].maximum;
-      matrix.nonfinite.back()[i] = values[i].nonfinite;
-    }
+  for (std::size_t i = 0; i < kMatrixCount; ++i) {
+    const Axis axis = info(kMatrices[i].quantity).axis;
+    plots.*kMatrices[i].place = plot_matrix(impl_->matrices[i], impl_->names[static_cast<std::size_t>(axis)]);
   }
+  plots.inputs = impl_->inputs;
   return plots;
 }
 

@@ -1,11 +1,13 @@
 #include "report/plot_data.h"
 
 #include <cmath>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "report/cited_series.h"
 #include "report/encode.h"
 #include "report/escape.h"
 #include "report/json.h"
@@ -15,7 +17,8 @@ namespace gradhealth {
 namespace {
 
 constexpr std::size_t kHeatmapColumns = 1024;
-constexpr std::size_t kHeatmapCells = 400'000;  // 1 MB in base64.
+constexpr std::size_t kHeatmapCells = 200'000;  // 0.5 MB in base64.
+constexpr std::size_t kOtherCells = 100'000;    // Of each further matrix.
 
 std::string quoted(const std::string& text) { return dump(Json(printable(text)), -1); }
 
@@ -50,8 +53,8 @@ std::string series(const PlotSeries& plot) {
                      thinned ? "\"min\":" + numbers(plot.minimum) + "," : "", numbers(plot.maximum), nonfinite);
 }
 
-std::string heatmap(const PlotMatrix& matrix) {
-  const EncodedMatrix encoded = encode(matrix, kHeatmapColumns, kHeatmapCells);
+std::string heatmap(const PlotMatrix& matrix, std::size_t cells) {
+  const EncodedMatrix encoded = encode(matrix, kHeatmapColumns, cells);
   return fmt::format("{{\"step\":{},\"low\":{:.6g},\"high\":{:.6g},\"subjects\":{},\"rows\":{}}}",
                      steps(encoded.first_step), encoded.low, encoded.high, list(matrix.subjects, quoted),
                      list(encoded.rows, [](const std::string& row) { return '"' + base64(row) + '"'; }));
@@ -70,6 +73,22 @@ bool belongs_to(const DiagnosedFinding* root, const ModelReport& model) {
   return false;
 }
 
+/// What a finding cites, drawn under it: at most so many columns.
+constexpr std::size_t kEvidenceColumns = 400;
+
+std::string evidence(const ModelReport& model, const Summary& summary) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < summary.roots.size(); ++i) {
+    if (!belongs_to(summary.roots[i], model)) continue;
+    const std::optional<CitedSeries> cited = cited_series(summary.roots[i]->finding, model.plots, kEvidenceColumns);
+    if (!cited) continue;
+    out += fmt::format("{}{{\"finding\":{},\"title\":{},\"threshold\":{},\"series\":{}}}", out.size() > 1 ? "," : "",
+                       i + 1, quoted(cited->title),
+                       cited->threshold ? fmt::format("{:.6g}", *cited->threshold) : "null", series(cited->series));
+  }
+  return out + ']';
+}
+
 }  // namespace
 
 std::string plot_data(const Report& report) {
@@ -81,9 +100,13 @@ std::string plot_data(const Report& report) {
       if (belongs_to(summary.roots[i], model)) add_marks(*summary.roots[i], fmt::format("{}", i + 1), marks);
     const Plots& plots = model.plots;
     if (out.size() > 1) out += ',';
-    out += fmt::format("{{\"name\":{},\"marks\":[{}],\"loss\":{},\"norm\":{},\"rate\":{},\"heatmap\":{}}}",
+    out += fmt::format("{{\"name\":{},\"marks\":[{}],\"loss\":{},\"norm\":{},\"rate\":{},\"heatmap\":{}",
                        quoted(model.run.info.name), marks, series(plots.loss), series(plots.global_gradient_norm),
-                       series(plots.learning_rate), heatmap(plots.gradient_norm));
+                       series(plots.learning_rate), heatmap(plots.gradient_norm, kHeatmapCells));
+    out += fmt::format(",\"updates\":{},\"weights\":{},\"activations\":{},\"growth\":{},\"evidence\":{}}}",
+                       heatmap(plots.update_ratio, kOtherCells), heatmap(plots.weight_norm, kOtherCells),
+                       heatmap(plots.activation_rms, kOtherCells), heatmap(plots.cumulative_growth, kOtherCells),
+                       evidence(model, summary));
   }
   return out + ']';
 }

@@ -1,5 +1,6 @@
 "use strict";
-// Shared by the plots. The files of this folder are one script: common.js, line_plot.js, heatmap.js, report.js.
+// Shared by the plots. The files of this folder are one script: common.js, line_plot.js, heatmap.js, depth_plot.js,
+// report.js.
 
 const kMissing = 0, kZero = 1, kFirst = 2, kLast = 65534, kNonfinite = 65535;
 const kRightGap = 12;

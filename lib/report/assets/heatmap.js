@@ -30,7 +30,18 @@ function heatmapLegend(map) {
   return legend;
 }
 
-function heatmap(parent, title, map, group) {
+// The values of one row as a series that linePlot() takes.
+function rowSeries(map, row) {
+  const codes = decodeRow(map.rows[row]);
+  const value = (code) => code === kMissing || code === kNonfinite ? null : code === kZero ? 0
+    : Math.pow(10, map.low + (code - kFirst) / (kLast - kFirst) * (map.high - map.low));
+  const nonfinite = [];
+  codes.forEach((code, i) => { if (code === kNonfinite) nonfinite.push([i, 1]); });
+  return { step: map.step, max: Array.from(codes, value), nonfinite };
+}
+
+// `open` is called with the name of a row that is clicked.
+function heatmap(parent, title, map, group, open) {
   const rows = map.rows.map(decodeRow);
   const prefix = commonPrefix(map.subjects);
   const rowHeight = Math.max(2, Math.min(18, Math.floor(560 / rows.length)));
@@ -40,9 +51,13 @@ function heatmap(parent, title, map, group) {
   const canvas = element("canvas");
   const tip = element("div", "tooltip");
   tip.hidden = true;
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", title + ", parameters by steps");
-  frame.append(canvas, tip);
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", title + ". Arrow keys move from cell to cell, Enter opens the layer.");
+  tip.setAttribute("aria-live", "polite");
+  const cursor = element("div", "cursor");
+  cursor.hidden = true;
+  frame.append(canvas, cursor, tip);
   box.append(element("h4", "", title), frame, heatmapLegend(map));
   parent.appendChild(box);
 
@@ -146,20 +161,47 @@ function heatmap(parent, title, map, group) {
     return show(Math.pow(10, map.low + (code - kFirst) / (kLast - kFirst) * (map.high - map.low)));
   }
 
+  // What a cell is, beside it.
+  function explain(row, column, x, y) {
+    const next = column + 1 < map.step.length ? map.step[column + 1] - 1 : lastStep;
+    const steps = next > map.step[column] ? "steps " + map.step[column] + "–" + next : "step " + map.step[column];
+    tip.textContent = map.subjects[row] + "\n" + steps + "\n" + describe(rows[row][column]);
+    tip.hidden = false;
+    tip.style.left = Math.max(0, Math.min(x + 14, box.clientWidth - tip.offsetWidth)) + "px";
+    tip.style.top = y + 16 + "px";
+    group.point(map.step[column]);
+  }
+
+  const at = { row: 0, column: 0 };
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -Infinity], End: [0, Infinity] };
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") open(map.subjects[at.row]);
+    if (event.key === "Escape") { tip.hidden = true; group.point(null); }
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    at.row = Math.min(Math.max(at.row + move[0], 0), rows.length - 1);
+    at.column = Math.min(Math.max(at.column + move[1], 0), map.step.length - 1);
+    explain(at.row, at.column, toX(map.step[at.column]), top + (at.row + .5) * rowHeight);
+  });
+  canvas.addEventListener("blur", () => { tip.hidden = true; group.point(null); });
+  canvas.addEventListener("click", (event) => {
+    const row = Math.floor((event.offsetY - top) / rowHeight);
+    if (rows[row]) open(map.subjects[row]);
+  });
   canvas.addEventListener("mousemove", (event) => {
     const row = Math.floor((event.offsetY - top) / rowHeight);
     const inside = event.offsetX >= area.x && event.offsetX <= area.x + area.w && rows[row];
     tip.hidden = !inside;
-    if (!inside) return;
-    const column = columnAt(map.step, toStep(event.offsetX));
-    const next = column + 1 < map.step.length ? map.step[column + 1] - 1 : lastStep;
-    const steps = next > map.step[column] ? "steps " + map.step[column] + "–" + next : "step " + map.step[column];
-    tip.textContent = map.subjects[row] + "\n" + steps + "\n" + describe(rows[row][column]);
-    tip.style.left = Math.max(0, Math.min(event.offsetX + 14, box.clientWidth - tip.offsetWidth)) + "px";
-    tip.style.top = event.offsetY + 16 + "px";
+    if (!inside) { group.point(null); return; }
+    explain(row, columnAt(map.step, toStep(event.offsetX)), event.offsetX, event.offsetY);
   });
-  canvas.addEventListener("mouseleave", () => { tip.hidden = true; });
+  canvas.addEventListener("mouseleave", () => { tip.hidden = true; group.point(null); });
   canvas.addEventListener("dblclick", () => group.show(group.full, null));
-  group.add({ show: paint, restyle: paint, resize: paint });
+  const point = (step) => {
+    cursor.hidden = step === null || step < group.window[0] || step > group.window[1];
+    if (!cursor.hidden) cursor.style.left = toX(step) + "px";
+  };
+  group.add({ show: paint, restyle: paint, resize: paint, point });
   paint();
 }

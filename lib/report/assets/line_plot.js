@@ -26,12 +26,30 @@ function decades(low, high, pixels, options, graph) {
   return inside.length > 1 ? ticks : Dygraph.numericLinearTicks(low, high, pixels, options, graph);
 }
 
-// One line over the steps. `group` links the windows of all plots of a model.
-function linePlot(parent, title, series, logscale, group, height) {
+function drawThreshold(context, threshold, area, y) {
+  if (y < area.y || y > area.y + area.h) return;
+  context.save();
+  context.strokeStyle = context.fillStyle = colour("error");
+  context.setLineDash([8, 4]);
+  context.beginPath();
+  context.moveTo(area.x, y);
+  context.lineTo(area.x + area.w, y);
+  context.stroke();
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "right";
+  context.fillText("threshold " + show(threshold), area.x + area.w - 4, y > area.y + 14 ? y - 4 : y + 12);
+  context.restore();
+}
+
+// One line over the steps. `group` links the windows of all plots of a model; `threshold`, if there is one, is drawn.
+function linePlot(parent, title, series, startsLogarithmic, group, height, threshold) {
+  let logscale = startsLogarithmic;
   const box = element("div", "plot");
   const heading = element("h4", "", title);
   const readout = element("span", "readout");
-  heading.appendChild(readout);
+  const toggle = element("button", "scale");
+  toggle.type = "button";
+  heading.append(toggle, readout);
   const canvas = element("div");
   canvas.style.height = height + "px";
   box.append(heading, canvas);
@@ -44,11 +62,21 @@ function linePlot(parent, title, series, logscale, group, height) {
     else spans.push([i, i]);
   }
   const usable = (v) => v === null || (logscale && v <= 0) ? NaN : v;
-  const rows = series.step.map((step, i) => {
+  const makeRows = () => series.step.map((step, i) => {
     const high = usable(series.max[i]);
     const low = series.min ? usable(series.min[i]) : high;
     return [step, [Number.isNaN(low) ? high : low, high, high]];
   });
+  const rows = makeRows();
+  const scaleAxis = () => ({
+    axisLabelWidth: leftMargin(box.clientWidth) - 8, axisLabelFormatter: (v) => show(v), pixelsPerLabel: 26,
+    ticker: logscale ? decades : Dygraph.numericLinearTicks,
+  });
+  const label = () => {
+    toggle.textContent = logscale ? "linear axis" : "logarithmic axis";
+    toggle.setAttribute("aria-label", title + ": " + toggle.textContent);
+  };
+  label();
   const graph = new Dygraph(canvas, rows, {
     labels: ["step", title], customBars: true, logscale, legend: "never", rightGap: kRightGap,
     strokeWidth: 1.4, colors: [colour("plot")], drawPoints: rows.length < 3, drawGapEdgePoints: true,
@@ -56,15 +84,15 @@ function linePlot(parent, title, series, logscale, group, height) {
     highlightCircleSize: 3, animatedZooms: false, includeZero: title === kRateTitle, xRangePad: 0, yRangePad: 5, fillAlpha: .25,
     axes: {
       x: { axisLabelFormatter: (v) => Number.isInteger(v) ? String(v) : "", pixelsPerLabel: 70 },
-      y: { axisLabelWidth: leftMargin(box.clientWidth) - 8, axisLabelFormatter: (v) => show(v), pixelsPerLabel: 26,
-           ...(logscale ? { ticker: decades } : {}) },
+      y: scaleAxis(),
     },
     highlightCallback: (event, x, points, row) => {
       const range = series.min && series.min[row] !== series.max[row] ? show(series.min[row]) + " … " : "";
       const bad = nonfinite.has(row) ? ", not finite: " + nonfinite.get(row) : "";
       readout.textContent = "step " + series.step[row] + ": " + range + show(series.max[row]) + bad;
+      group.point(series.step[row]);
     },
-    unhighlightCallback: () => { readout.textContent = ""; },
+    unhighlightCallback: () => { readout.textContent = ""; group.point(null); },
     underlayCallback: (context, area, g) => {
       context.save();
       context.fillStyle = colour("nonfinite");
@@ -76,11 +104,27 @@ function linePlot(parent, title, series, logscale, group, height) {
       }
       context.restore();
       drawMarks(context, group.marks, area, (step) => g.toDomXCoord(step), true);
+      if (threshold !== undefined && threshold !== null && !(logscale && threshold <= 0))
+        drawThreshold(context, threshold, area, g.toDomYCoord(threshold));
     },
     drawCallback: (g, initial) => { if (!initial) group.show(g.xAxisRange(), g); },
   });
+  if (![...series.max, ...(series.min || [])].some((v) => v > 0)) toggle.hidden = true;
+  toggle.addEventListener("click", () => {
+    logscale = !logscale;
+    label();
+    graph.updateOptions({ file: makeRows(), logscale, axes: { y: scaleAxis() } });
+  });
+  const cursor = element("div", "cursor");
+  cursor.hidden = true;
+  canvas.style.position = "relative";
+  canvas.appendChild(cursor);
   group.add({
     graph,
+    point: (step) => {
+      cursor.hidden = step === null || step < group.window[0] || step > group.window[1];
+      if (!cursor.hidden) cursor.style.left = graph.toDomXCoord(step) + "px";
+    },
     area: () => { const a = graph.getArea(); return { x: a.x, w: a.w }; },
     show: (window) => graph.updateOptions({ dateWindow: window }),
     restyle: () => graph.updateOptions({ colors: [colour("plot")], gridLineColor: colour("grid"), axisLineColor: colour("line") }),
