@@ -25,10 +25,17 @@ constexpr const char* kFooter =
     "  gradhealth report run.h5 -o report.html      the same with plots, one file for a browser\n"
     "  gradhealth check run.h5 --junit result.xml   for a CI job\n"
     "  gradhealth diff before.h5 after.h5           what a fix has changed\n"
+    "  gradhealth recover run.h5 -o fixed.h5        what a killed trainer left, as an ordinary file\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
 
-constexpr const char* kNoSubcommand =
-    "report, check, diff, explain, rules or config must be given (gradhealth --help tells more)";
+/// "report, check or rules must be given …"
+std::string no_subcommand(const CLI::App& app) {
+  std::string names;
+  const auto commands = app.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+  for (std::size_t i = 0; i < commands.size(); ++i)
+    names += (i == 0 ? "" : i + 1 == commands.size() ? " or " : ", ") + commands[i]->get_name();
+  return names + " must be given (gradhealth --help tells more)";
+}
 
 int complain(const std::string& message, int exit_code) {
   std::cerr << "gradhealth: " << printable(message) << '\n';
@@ -38,7 +45,7 @@ int complain(const std::string& message, int exit_code) {
 int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
   try {
     app.parse(argc, argv);
-    if (app.get_subcommands().empty()) throw UsageError(kNoSubcommand);
+    if (app.get_subcommands().empty()) throw UsageError(no_subcommand(app));
     return exit_code;
   } catch (const CLI::CallForVersion&) {
     write_stdout([](std::ostream& out) {
@@ -63,6 +70,8 @@ int run(int argc, char** argv) {
   add_report_command(app, exit_code);
   add_check_command(app, exit_code);
   add_diff_command(app, exit_code);
+  add_recover_command(app, exit_code);
+  add_export_command(app, exit_code);
   add_explain_command(app, exit_code);
   add_rules_command(app, exit_code);
   add_config_command(app, exit_code);

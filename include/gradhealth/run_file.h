@@ -74,7 +74,7 @@ enum class RunState : std::uint8_t {
   kUnfinished,  ///< Still being written, or its trainer died.
   kFinished,
   kFailed,     ///< Recording stopped with an error; the training may have gone on.
-  kRecovered,  ///< Rebuilt from an unfinished file.
+  kRecovered,  ///< Copied by recover() from an unfinished file, or from a damaged one.
 };
 
 /// Reads a run file: finished, live, or left by a crashed trainer. Trusts nothing in it.
@@ -101,6 +101,63 @@ class RunReader {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// What a follower finds when it looks at its file again.
+enum class FileChange : std::uint8_t {
+  kNone,
+  kGrown,  ///< There are rows or events that it has not visited yet, or the state has changed.
+  kNew,    ///< It is the first time, or the path now names another file: everything starts from the beginning.
+};
+
+/// Reads a run file while it grows: every row once. What a look costs does not depend on the number of rows.
+class RunFollower {
+ public:
+  /// Touches nothing yet.
+  explicit RunFollower(std::filesystem::path path);
+  ~RunFollower();
+  RunFollower(RunFollower&&) noexcept;
+  RunFollower& operator=(RunFollower&&) noexcept;
+
+  /// Looks at the file. What fails while the trainer is just closing the file works a moment later: after a throw, what
+  /// was visited and what the last look found stay as they were.
+  /// @throws IoError, FormatError as RunReader; the first also while there is no file yet.
+  FileChange refresh();
+  /// Visits the rows committed up to the last look that no earlier call has visited, as RunReader::for_each_step does.
+  /// An event that was written only after the row of its step comes with the next row. If reading fails, the next call
+  /// goes on behind the rows visited.
+  void for_each_new_step(const std::function<void(const StepRecord&)>& visit);
+
+  /// Of the last look. @pre one has succeeded
+  const Run& run() const;
+  RunState state() const;
+  std::int64_t rows() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Something that a damaged file should hold and that could not be read.
+struct LostPart {
+  std::string object;      ///< Path in the file, "parameter/gradient_norm"; empty: the file as a whole.
+  std::int64_t count = 0;  ///< Its rows or entries that are lost,
+  std::int64_t of = 0;     ///< of so many.
+  std::string reason;
+};
+
+struct Recovery {
+  RunState was = RunState::kUnfinished;  ///< What the old file said of itself.
+  RunState is = RunState::kRecovered;    ///< What the new one says.
+  std::int64_t rows = 0;
+  std::int64_t events = 0;
+  std::vector<LostPart> lost;  ///< Empty: every committed row and event is in the new file.
+};
+
+/// Copies a run, finished, live or left by a crashed trainer, to an ordinary closed and compressed file. Of a damaged
+/// file, takes what can be read. A finished run stays finished and a failed one failed; everything else is recovered.
+/// @throws UsageError if `to` is taken or cannot be a run file; IoError if it cannot be written; IoError, FormatError if
+/// nothing of `from` can be read.
+Recovery recover(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// The last of the names run.h5, run-2.h5, … that are taken, which IfExists::kNextName would go on from; nothing if
 /// `path` itself is free.

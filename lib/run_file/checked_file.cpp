@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -15,6 +17,8 @@ namespace {
 constexpr hsize_t kMostChunkBytes = 16u << 20;
 constexpr std::size_t kWidestText = 4096;
 constexpr int kMostFilters = 3;
+constexpr int kLooksAtSize = 4;
+constexpr std::chrono::milliseconds kBetweenLooks{5};
 
 /// @param error takes what HDF5 says where it fails; any later call would clear it.
 Handle open_file(const std::filesystem::path& path, unsigned flags, std::string& error) {
@@ -68,16 +72,17 @@ bool fixed_text(hid_t type) {
 }  // namespace
 
 void CheckedFile::damaged(const std::string& object, const std::string& what) const {
-  throw FormatError(fmt::format("{}: /{}: {}; the file is damaged or was not written by gradhealth", path_.string(),
-                                object, what));
+  throw DamagedObject(fmt::format("{}: /{}: {}; the file is damaged or was not written by gradhealth", path_.string(),
+                                  object, what),
+                      what);
 }
 
-CheckedFile::CheckedFile(const std::filesystem::path& path) : path_(path) {
+CheckedFile::CheckedFile(const std::filesystem::path& path, Damage damage) : path_(path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) throw IoError(fmt::format("{}: does not exist", path.string()));
   if (!std::filesystem::is_regular_file(status)) throw IoError(fmt::format("{}: is no ordinary file", path.string()));
-  bytes_ = std::filesystem::file_size(path, error);
+  bytes_ = bytes_before_ = std::filesystem::file_size(path, error);
   if (error) throw IoError(fmt::format("{}: cannot be read: {}", path.string(), error.message()));
   if (bytes_ == 0) throw FormatError(fmt::format("{}: is empty; its trainer died before the first step", path.string()));
   H5open();
@@ -87,10 +92,19 @@ CheckedFile::CheckedFile(const std::filesystem::path& path) : path_(path) {
   if (file_) return;
   // A run that is being written, or whose trainer died, opens for concurrent reading only. Other files must not be
   // opened that way: HDF5 would then read zeros where a file was cut off.
-  const Superblock superblock = read_superblock(path);
-  if (superblock.end > bytes_)
+  Superblock superblock;
+  for (int attempt = 0; attempt < kLooksAtSize; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(kBetweenLooks);
+    superblock = read_superblock(path);
+    bytes_ = std::filesystem::file_size(path, error);
+    // A live file's first block may be ahead of its length for a moment.
+    if (error || superblock.end <= bytes_ || !superblock.written_concurrently) break;
+  }
+  bytes_before_ = std::max<std::uintmax_t>(bytes_, superblock.end);
+  const bool cut_off = superblock.end > bytes_;
+  if (cut_off && damage == Damage::kRefused)
     throw FormatError(fmt::format("{}: is truncated: {} bytes of {} are there", path.string(), bytes_, superblock.end));
-  if (superblock.written_concurrently) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, reason);
+  if (superblock.written_concurrently || cut_off) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, reason);
   if (file_) return;
   const bool is_hdf5 = H5Fis_hdf5(path.c_str()) > 0;
   H5Eclear2(H5E_DEFAULT);
@@ -104,7 +118,9 @@ bool CheckedFile::has_object(const std::string& object) const {
   for (std::size_t begin = 0; begin <= object.size();) {
     const std::size_t slash = std::min(object.find('/', begin), object.size());
     prefix = object.substr(0, slash);
-    if (H5Lexists(file_.get(), prefix.c_str(), H5P_DEFAULT) <= 0) return false;
+    const htri_t exists = H5Lexists(file_.get(), prefix.c_str(), H5P_DEFAULT);
+    if (exists < 0) damaged(prefix, "cannot be looked up: " + last_error());
+    if (exists == 0) return false;
     H5L_info_t link{};
     // Soft and external links lead out of what is checked here.
     if (H5Lget_info(file_.get(), prefix.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
@@ -115,10 +131,7 @@ bool CheckedFile::has_object(const std::string& object) const {
 }
 
 std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type type, int rank) const {
-  if (!has_object(object)) {
-    H5Eclear2(H5E_DEFAULT);
-    return std::nullopt;
-  }
+  if (!has_object(object)) return std::nullopt;
   CheckedDataset checked;
   checked.dataset = Handle(H5Dopen2(file_.get(), object.c_str(), H5P_DEFAULT), &H5Dclose);
   if (!checked.dataset) damaged(object, "cannot be opened: " + last_error());
@@ -157,7 +170,7 @@ std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type 
   } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
     damaged(object, "is stored in another file");
   }
-  if (H5Dget_storage_size(checked.dataset.get()) > bytes_) damaged(object, "claims more bytes than the file has");
+  if (H5Dget_storage_size(checked.dataset.get()) > bytes_before_) damaged(object, "claims more bytes than the file has");
   return checked;
 }
 
@@ -169,14 +182,44 @@ CheckedDataset CheckedFile::open(const std::string& object, Type type, int rank)
 
 std::int64_t CheckedFile::scalar(const std::string& object, Type type) const {
   const CheckedDataset dataset = open(object, type, 0);
+  if (bytes_ < bytes_before_) require_bytes(dataset, {}, {}, object);
   std::int64_t value = 0;
   if (H5Dread(dataset.dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0)
     damaged(object, "cannot be read: " + last_error());
   return value;
 }
 
+void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector<hsize_t>& offset,
+                                const std::vector<hsize_t>& size, const std::string& object) const {
+  const auto require = [&](haddr_t address, hsize_t bytes) {
+    if (address != HADDR_UNDEF && (address > bytes_ || bytes > bytes_ - address)) damaged(object, "was cut off");
+  };
+  const hid_t id = dataset.dataset.get();
+  const Handle creation(H5Dget_create_plist(id), &H5Pclose);
+  const H5D_layout_t layout = H5Pget_layout(creation.get());
+  if (layout == H5D_CONTIGUOUS) return require(H5Dget_offset(id), H5Dget_storage_size(id));
+  if (layout != H5D_CHUNKED) return;
+  std::vector<hsize_t> chunk(offset.size());
+  if (H5Pget_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()) < 0) damaged(object, "has odd chunks");
+  const hsize_t columns = size.size() > 1 ? size[1] : 1;
+  const hsize_t width = size.size() > 1 ? chunk[1] : 1;
+  for (hsize_t row = offset[0] / chunk[0] * chunk[0]; row < offset[0] + size[0]; row += chunk[0]) {
+    for (hsize_t column = 0; column < columns; column += width) {
+      const std::array<hsize_t, 2> at{row, column};
+      unsigned filters = 0;
+      haddr_t address = HADDR_UNDEF;
+      hsize_t bytes = 0;
+      if (H5Dget_chunk_info_by_coord(id, at.data(), &filters, &address, &bytes) < 0)
+        damaged(object, "cannot be found: " + last_error());
+      require(address, bytes);
+    }
+  }
+}
+
 void CheckedFile::read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,
                        const std::vector<hsize_t>& size, void* data, const std::string& object) const {
+  // HDF5 reads zeros from behind the end of a file that it takes for one that is still being written.
+  if (bytes_ < bytes_before_) require_bytes(dataset, offset, size, object);
   const Handle source(H5Dget_space(dataset.dataset.get()), &H5Sclose);
   const Handle target(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), &H5Sclose);
   if (H5Sselect_hyperslab(source.get(), H5S_SELECT_SET, offset.data(), nullptr, size.data(), nullptr) < 0 ||
@@ -196,10 +239,9 @@ std::vector<std::string> CheckedFile::read_text(const CheckedDataset& dataset, h
 }
 
 std::optional<Handle> CheckedFile::attribute(const char* name) const {
-  if (H5Aexists(file_.get(), name) <= 0) {
-    H5Eclear2(H5E_DEFAULT);
-    return std::nullopt;
-  }
+  const htri_t exists = H5Aexists(file_.get(), name);
+  if (exists < 0) damaged(name, "cannot be looked up: " + last_error());
+  if (exists == 0) return std::nullopt;
   Handle handle(H5Aopen(file_.get(), name, H5P_DEFAULT), &H5Aclose);
   const Handle space(handle ? H5Aget_space(handle.get()) : H5I_INVALID_HID, &H5Sclose);
   if (!space || H5Sget_simple_extent_npoints(space.get()) != 1) damaged(name, "is no single attribute value");

@@ -4,11 +4,24 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <gradhealth/errors.h>
 
 #include "run_file/hdf5_handle.h"
 
 namespace gradhealth::run_file {
+
+/// An object of a file cannot be read, or is not what the format says.
+class DamagedObject : public FormatError {
+ public:
+  DamagedObject(const std::string& message, std::string reason) : FormatError(message), reason_(std::move(reason)) {}
+  const std::string& reason() const { return reason_; }
+
+ private:
+  std::string reason_;
+};
 
 /// A dataset whose type, rank and storage have been checked.
 struct CheckedDataset {
@@ -23,8 +36,11 @@ class CheckedFile {
  public:
   enum class Type { kInt32, kInt64, kFloat32, kFloat64, kText };
 
+  /// What to do with a file that was cut off.
+  enum class Damage { kRefused, kTolerated };
+
   /// @throws IoError, FormatError
-  explicit CheckedFile(const std::filesystem::path& path);
+  explicit CheckedFile(const std::filesystem::path& path, Damage damage = Damage::kRefused);
 
   /// Nothing if the file has no object of that name.
   std::optional<CheckedDataset> find(const std::string& object, Type type, int rank) const;
@@ -43,9 +59,12 @@ class CheckedFile {
  private:
   bool has_object(const std::string& object) const;
   std::optional<Handle> attribute(const char* name) const;
+  void require_bytes(const CheckedDataset& dataset, const std::vector<hsize_t>& offset, const std::vector<hsize_t>& size,
+                     const std::string& object) const;
 
   std::filesystem::path path_;
   std::uintmax_t bytes_ = 0;
+  std::uintmax_t bytes_before_ = 0;  ///< That the file had before it was cut off.
   Handle file_;
 };
 

@@ -37,6 +37,16 @@ std::vector<hsize_t> chunk_of(const QuantityInfo& quantity, const Run& run) {
   return {std::clamp<hsize_t>(kChunkBytes / (bytes * columns), 16, 128), columns};
 }
 
+/// Nothing is added later: chunks are as long as the run, up to what is read at once.
+std::vector<hsize_t> archive_chunk_of(const QuantityInfo& quantity, const Run& run, std::int64_t rows) {
+  const auto length = [&](hsize_t most) { return std::clamp<hsize_t>(static_cast<hsize_t>(rows), 1, most); };
+  if (quantity.axis == Axis::kRun) return {length(8 * kStepChunk)};
+  const hsize_t columns = std::clamp<hsize_t>(run.of(quantity.axis).size(), 1, 1024);
+  const hsize_t bytes = quantity.precision == Precision::kFloat32 ? 4 : 8;
+  // A multiple of the rows that are written at once where several chunks lie side by side.
+  return {length(std::clamp<hsize_t>(kChunkBytes / (bytes * columns), 16, 8 * kStepChunk)), columns};
+}
+
 }  // namespace
 
 void FileWriter::write_text_attribute(hid_t object, const char* attribute, const std::string& value) {
@@ -58,13 +68,14 @@ void FileWriter::write_info(const RunInfo& info) {
   write_text_attribute(file_.get(), "schema", kSchema);
   put_number("schema_version", H5T_STD_I32LE, H5T_NATIVE_INT, &kMajorVersion);
   put_number("schema_minor_version", H5T_STD_I32LE, H5T_NATIVE_INT, &kMinorVersion);
-  write_text_attribute(file_.get(), "writer_version", GRADHEALTH_VERSION);
+  write_text_attribute(file_.get(), "writer_version", archive_ ? archive_->writer_version : GRADHEALTH_VERSION);
   write_text_attribute(file_.get(), "name", info.name);
   write_text_attribute(file_.get(), "created_utc", info.created_utc);
   write_text_attribute(file_.get(), "command_line", info.command_line);
-  write_text_attribute(
-      file_.get(), "libraries",
-      fmt::format("{}{}HDF5 {}.{}.{}", info.libraries, info.libraries.empty() ? "" : ", ", major, minor, patch));
+  write_text_attribute(file_.get(), "libraries",
+                       archive_ ? info.libraries
+                                : fmt::format("{}{}HDF5 {}.{}.{}", info.libraries, info.libraries.empty() ? "" : ", ",
+                                              major, minor, patch));
   write_text_attribute(file_.get(), "optimizer", info.optimizer);
   if (info.momentum) put_number("momentum", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.momentum);
   if (info.beta2) put_number("beta2", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.beta2);
@@ -72,6 +83,7 @@ void FileWriter::write_info(const RunInfo& info) {
   if (!info.loss_kind.empty()) write_text_attribute(file_.get(), "loss_kind", info.loss_kind);
   if (info.weight_decay) put_number("weight_decay", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.weight_decay);
   if (info.first_step > 0) put_number("first_step", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.first_step);
+  if (archive_ && !archive_->lost.empty()) write_text_attribute(file_.get(), "lost", archive_->lost);
   if (!info.continues.empty()) write_text_attribute(file_.get(), "continues", info.continues);
 }
 
@@ -114,7 +126,8 @@ void FileWriter::create_datasets(const Run& run) {
   for (const QuantityInfo& quantity : quantities()) {
     Handle& dataset = quantities_[static_cast<std::size_t>(quantity.id)].dataset;
     const bool single = quantity.precision == Precision::kFloat32;
-    dataset = create(path_of(quantity), single ? H5T_IEEE_F32LE : H5T_IEEE_F64LE, chunk_of(quantity, run),
+    dataset = create(path_of(quantity), single ? H5T_IEEE_F32LE : H5T_IEEE_F64LE,
+                     archive_ ? archive_chunk_of(quantity, run, archive_->rows) : chunk_of(quantity, run),
                      single ? static_cast<const void*>(&missing_float) : &missing);
     write_text_attribute(dataset.get(), "units", std::string(quantity.unit));
     write_text_attribute(dataset.get(), "long_name", std::string(quantity.description));

@@ -15,6 +15,7 @@
 namespace gradhealth::run_file {
 namespace {
 
+constexpr unsigned kDeflateLevel = 4;  // Higher ones take much longer and save a hundredth.
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
@@ -24,13 +25,24 @@ void FileWriter::fail(const std::string& object, const std::string& doing) const
                             path_.string(), object, doing, last_error()));
 }
 
-FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path_(path) {
+void FileWriter::create_file() {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), &H5Pclose);
   // This format's layout is fixed; "latest" would move with the library, and readers would not follow.
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
-  file_ = Handle(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get()), &H5Fclose);
+  file_ = Handle(H5Fcreate(path_.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get()), &H5Fclose);
   if (!file_) throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
-                                        path.string(), last_error()));
+                                        path_.string(), last_error()));
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, const Archive& archive)
+    : path_(path), archive_(archive) {
+  create_file();
+  write_info(run.info);
+  create_datasets(run);
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path_(path) {
+  create_file();
   write_info(run.info);
   create_datasets(run);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "writing");
@@ -51,6 +63,10 @@ Handle FileWriter::create(const std::string& object, hid_t type, const std::vect
   Handle creation(H5Pcreate(H5P_DATASET_CREATE), &H5Pclose);
   H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
   H5Pset_obj_track_times(creation.get(), false);
+  if (archive_) {
+    H5Pset_shuffle(creation.get());
+    H5Pset_deflate(creation.get(), kDeflateLevel);
+  }
   if (fill) H5Pset_fill_value(creation.get(), type, fill);
   Handle dataset(H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                  &H5Dclose);
@@ -191,15 +207,16 @@ void FileWriter::commit(const Batch& batch) {
     rows_ += steps.size();
   }
   // Only once the data is with the operating system does a reader get to know of it.
-  if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  if (!archive_ && H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
   for (const Axis axis : kSubjectAxes) {
     const Table& table = subjects_[static_cast<std::size_t>(axis)];
     if (subjects[static_cast<std::size_t>(axis)].empty()) continue;
     put_scalar(table.committed, static_cast<std::int64_t>(table.count), std::string(name(axis)) + "/" + kCommittedSubjects);
-    if (H5Dflush(table.committed.get()) < 0) fail(kCommittedSubjects, "flushing");
+    if (!archive_ && H5Dflush(table.committed.get()) < 0) fail(kCommittedSubjects, "flushing");
   }
   put_scalar(events_.committed, static_cast<std::int64_t>(events_.count), kCommittedEvents);
   put_scalar(committed_rows_, static_cast<std::int64_t>(rows_), kCommittedRows);
+  if (archive_) return;
   if (H5Dflush(events_.committed.get()) < 0 || H5Dflush(committed_rows_.get()) < 0) fail(kCommittedRows, "flushing");
   // HDF5 goes on writing into a file that has no name any more, and reports success.
   struct stat status {};
@@ -214,8 +231,8 @@ int FileWriter::descriptor() const noexcept {
   return *static_cast<int*>(handle);  // The default driver's handle is a file descriptor.
 }
 
-void FileWriter::finish() {
-  put_scalar(state_, static_cast<std::int64_t>(RunState::kFinished), kState);
+void FileWriter::finish(RunState state) {
+  put_scalar(state_, static_cast<std::int64_t>(state), kState);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
   abandon();
 }

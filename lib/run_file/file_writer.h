@@ -3,10 +3,12 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <gradhealth/run.h>
+#include <gradhealth/run_file.h>
 
 #include "run_file/hdf5_handle.h"
 #include "run_file/schema.h"
@@ -20,6 +22,13 @@ struct Batch {
   std::vector<Event> events;  ///< Those that belong to no row; rows carry their own.
 };
 
+/// What a copy of a run has and a recording of one does not.
+struct Archive {
+  std::string writer_version;  ///< Of the version that recorded it.
+  std::string lost;            ///< What is missing because the original was damaged.
+  std::int64_t rows = 0;
+};
+
 /// The HDF5 side of a writer; knows no threads. After a call has thrown, the file must not be written to again: HDF5
 /// accepts further writes and loses them.
 class FileWriter {
@@ -27,12 +36,15 @@ class FileWriter {
   /// Creates the file with all its objects, live for readers.
   /// @throws IoError
   FileWriter(const std::filesystem::path& path, const Run& run);
+  /// Creates a compressed file that no reader sees before it is finished.
+  /// @throws IoError
+  FileWriter(const std::filesystem::path& path, const Run& run, const Archive& archive);
 
   /// Writes a batch and commits it: afterwards, its rows survive the process.
   /// @throws IoError, also if the file has been deleted meanwhile.
   void commit(const Batch& batch);
-  /// Marks the run finished and closes. @throws IoError
-  void finish();
+  /// Says how the run ended and closes. @throws IoError
+  void finish(RunState state);
   /// Lets go of the file, whatever state it is in; a reader finds what was committed.
   void abandon() noexcept;
 
@@ -54,6 +66,7 @@ class FileWriter {
     hsize_t count = 0;
   };
 
+  void create_file();
   [[noreturn]] void fail(const std::string& object, const std::string& doing) const;
   Handle create(const std::string& object, hid_t type, const std::vector<hsize_t>& chunk, const void* fill);
   Handle create_scalar(const std::string& object, hid_t type, std::int64_t value);
@@ -72,6 +85,7 @@ class FileWriter {
   void put_scalar(const Handle& dataset, std::int64_t value, const std::string& object);
 
   std::filesystem::path path_;
+  std::optional<Archive> archive_;
   Handle file_;
   Handle state_, committed_rows_, step_, wall_time_;
   std::array<QuantityColumn, kQuantityCount> quantities_;

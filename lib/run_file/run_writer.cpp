@@ -243,7 +243,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       commit_here(lock);
       const run_file::QuietErrors quiet;
       if (status_.state == WriterState::kRecording && ending == Ending::kFinished) {
-        file_->finish();
+        file_->finish(RunState::kFinished);
         status_.state = WriterState::kClosed;
       } else {
         file_->abandon();

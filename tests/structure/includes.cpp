@@ -18,10 +18,11 @@ const std::map<std::string, Names, std::less<>> kMayInclude{
     {"lib/rules", {"run", "stats"}},
     {"lib/diagnosis", {"rules", "run", "stats"}},
     {"lib/config", {"diagnosis", "rules", "run"}},
+    {"lib/export", {"report", "run"}},
     {"lib/report", {"diagnosis", "rules", "run", "stats"}},
     {"lib/comparison", {"diagnosis", "report", "rules", "run", "stats"}},
     {"hooks", {"diagnosis", "rules", "run", "run_file"}},
-    {"tools", {"comparison", "config", "diagnosis", "report", "rules", "run", "run_file"}},
+    {"tools", {"comparison", "config", "diagnosis", "export", "report", "rules", "run", "run_file"}},
     {"tools/demo", {"diagnosis", "hooks", "report", "rules", "run", "run_file"}},
 };
 
@@ -40,7 +41,7 @@ const std::vector<Guarded> kGuarded{
     {"^pugixml", {"lib/report"}},
     {"^nlohmann/", {"lib/report", "tools"}},
     {"^CLI/", {"tools", "tools/demo"}},
-    {"^boost/", {"lib/stats"}},
+    {"^boost/", {"lib/export", "lib/stats"}},
     {"^(iostream|fstream)$", {"hooks", "lib/config", "lib/run_file", "tools", "tools/demo"}},
 };
 

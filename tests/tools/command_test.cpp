@@ -26,9 +26,9 @@ TEST_CASE("the help names every subcommand and every exit code", "[tools]") {
   const Folder folder;
   const Ran ran = folder.gradhealth("--help");
   CHECK(ran.exit_code == 0);
-  for (const char* part : {"report", "check", "explain", "rules", "config", "Exit codes", "Examples"})
+  for (const char* part : {"report", "check", "recover", "export", "explain", "rules", "config", "Exit codes", "Examples"})
     CHECK(contains(ran.out, part));
-  for (const char* command : {"report", "check", "explain", "rules", "config"}) {
+  for (const char* command : {"report", "check", "recover", "export", "explain", "rules", "config"}) {
     const Ran help = folder.gradhealth(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
     CHECK(contains(help.out, command));

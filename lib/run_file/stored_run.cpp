@@ -1,0 +1,196 @@
+#include "run_file/stored_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <gradhealth/errors.h>
+
+#include "run_file/schema.h"
+
+namespace gradhealth::run_file {
+namespace {
+
+constexpr std::int64_t kMostRows = std::int64_t{1} << 40;
+constexpr std::int64_t kMostEvents = 1'000'000;
+constexpr hsize_t kBlockBytes = 16u << 20;
+constexpr hsize_t kMostBlockRows = 1024;
+constexpr hsize_t kSmallestPart = 16;  ///< Rows of a damaged file that are given up together.
+constexpr std::int64_t kNoStep = std::numeric_limits<std::int64_t>::min();
+
+CheckedFile::Type type_of(Precision precision) {
+  return precision == Precision::kFloat32 ? CheckedFile::Type::kFloat32 : CheckedFile::Type::kFloat64;
+}
+
+std::string in_events(const char* column) { return std::string(kEventGroup) + "/" + column; }
+
+}  // namespace
+
+StoredRun::StoredRun(const std::filesystem::path& path, std::vector<LostPart>* lost)
+    : path_(path), lost_(lost), file_(path, lost ? CheckedFile::Damage::kTolerated : CheckedFile::Damage::kRefused) {
+  read_info();
+  read_counts();
+}
+
+void StoredRun::read_counts() {
+  attempt(kState, 1, 1, [&] {
+    const std::int64_t state = file_.scalar(kState, CheckedFile::Type::kInt32);
+    if (state < 0 || state > static_cast<std::int64_t>(RunState::kRecovered))
+      file_.damaged(kState, fmt::format("has the unknown value {}", state));
+    state_ = static_cast<RunState>(state);
+  });
+  // Rows first: a live writer may commit in between, and rows must not name subjects that are not read yet.
+  rows_ = count_of(kCommittedRows, kMostRows, kStep, CheckedFile::Type::kInt64);
+  for (const Axis axis : kSubjectAxes) read_subjects(axis);
+  event_count_ = count_of(kCommittedEvents, kMostEvents, in_events(kStep), CheckedFile::Type::kInt64);
+}
+
+void StoredRun::lose(const std::string& object, std::int64_t count, std::int64_t of, const std::string& reason) const {
+  const auto known =
+      std::find_if(lost_->begin(), lost_->end(), [&](const LostPart& part) { return part.object == object; });
+  if (known == lost_->end())
+    lost_->push_back({object, count, of, reason});
+  else
+    known->count = std::min(known->count + count, of);
+}
+
+bool StoredRun::attempt(const std::string& object, std::int64_t count, std::int64_t of,
+                        const std::function<void()>& read) const {
+  try {
+    read();
+    return true;
+  } catch (const DamagedObject& error) {
+    if (lost_ == nullptr) throw;
+    lose(object, count, of, error.reason());
+    return false;
+  }
+}
+
+void StoredRun::read_parts(const std::string& object, hsize_t first, hsize_t count, hsize_t of,
+                           const ReadPart& read) const {
+  if (count == 0) return;
+  try {
+    return read(first, count);
+  } catch (const DamagedObject& error) {
+    if (lost_ == nullptr) throw;
+    if (count <= kSmallestPart)
+      return lose(object, static_cast<std::int64_t>(count), static_cast<std::int64_t>(of), error.reason());
+  }
+  const hsize_t half = (count / 2 + kSmallestPart - 1) / kSmallestPart * kSmallestPart;
+  read_parts(object, first, half, of, read);
+  read_parts(object, first + half, count - half, of, read);
+}
+
+hsize_t StoredRun::readable_end(const CheckedDataset& dataset, hsize_t first, hsize_t count, hsize_t of,
+                                const std::string& object) const {
+  const hsize_t end = first + count;
+  const hsize_t size = dataset.size.front();
+  if (size >= end) return end;
+  attempt(object, static_cast<std::int64_t>(end - std::max(size, first)), static_cast<std::int64_t>(of), [&] {
+    file_.damaged(object, fmt::format("has {} rows of {} that were committed", size, of));
+  });
+  return std::max(size, first);
+}
+
+std::vector<StoredRun::Column> StoredRun::open_columns() const {
+  std::vector<Column> columns;
+  for (const QuantityInfo& info : quantities()) {
+    const std::string object = path_of(info);
+    const bool by_subject = info.axis != Axis::kRun;
+    attempt(object, rows_, rows_, [&] {
+      // Those of a later version of the format are not looked at; what an earlier one does not have is missing.
+      std::optional<CheckedDataset> dataset = file_.find(object, type_of(info.precision), by_subject ? 2 : 1);
+      if (!dataset) return;
+      const auto rows = static_cast<hsize_t>(rows_);
+      readable_end(*dataset, 0, rows, rows, object);
+      const std::size_t width =
+          by_subject ? std::min<std::size_t>(run_.of(info.axis).size(), dataset->size[1]) : std::size_t{1};
+      if (width > 0) columns.push_back({&info, object, std::move(*dataset), width, {}, {}});
+    });
+  }
+  return columns;
+}
+
+void StoredRun::read_block(Column& column, hsize_t first, hsize_t count) const {
+  const bool by_subject = column.info->axis != Axis::kRun;
+  const bool single = column.info->precision == Precision::kFloat32;
+  if (single)
+    column.floats.assign(count * column.width, std::numeric_limits<float>::quiet_NaN());
+  else
+    column.doubles.assign(count * column.width, std::numeric_limits<double>::quiet_NaN());
+  const hsize_t end = std::min(first + count, column.dataset.size.front());
+  if (end <= first) return;
+  read_parts(column.object, first, end - first, static_cast<hsize_t>(rows_), [&](hsize_t from, hsize_t rows) {
+    const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{from, 0} : std::vector<hsize_t>{from};
+    const std::vector<hsize_t> size =
+        by_subject ? std::vector<hsize_t>{rows, column.width} : std::vector<hsize_t>{rows};
+    const std::size_t at = static_cast<std::size_t>(from - first) * column.width;
+    if (single)
+      file_.read(column.dataset, H5T_NATIVE_FLOAT, offset, size, column.floats.data() + at, column.object);
+    else
+      file_.read(column.dataset, H5T_NATIVE_DOUBLE, offset, size, column.doubles.data() + at, column.object);
+  });
+}
+
+void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visit) const {
+  Progress progress;
+  progress.events = events();
+  for_each_step(visit, progress);
+}
+
+void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress) const {
+  std::vector<Column> columns = open_columns();
+  CheckedDataset times;
+  attempt(kWallTime, rows_, rows_, [&] {
+    times = file_.open(kWallTime, CheckedFile::Type::kFloat64, 1);
+    readable_end(times, 0, static_cast<hsize_t>(rows_), static_cast<hsize_t>(rows_), kWallTime);
+  });
+  hsize_t row_bytes = 16;
+  for (const Column& column : columns) row_bytes += column.width * 8;
+  const hsize_t block = std::clamp<hsize_t>(kBlockBytes / row_bytes, 1, kMostBlockRows);
+  std::vector<Event>& events = progress.events;
+  const std::int64_t visited = progress.last_step;
+  // An event of no row may have been written ahead of the rows before it.
+  std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.step < b.step; });
+  std::size_t next_event = 0;
+
+  StepRecord record;
+  std::vector<double> time_block;
+  for (auto first = static_cast<hsize_t>(progress.rows); first < static_cast<hsize_t>(rows_); first += block) {
+    const hsize_t count = std::min(block, static_cast<hsize_t>(rows_) - first);
+    const std::vector<std::int64_t> steps = read_numbers(kStep, first, count, static_cast<hsize_t>(rows_), kNoStep);
+    time_block.assign(count, std::numeric_limits<double>::quiet_NaN());
+    if (times.dataset) {
+      const hsize_t end = std::min(first + count, times.size.front());
+      read_parts(kWallTime, first, std::max(end, first) - first, static_cast<hsize_t>(rows_), [&](hsize_t at, hsize_t rows) {
+        file_.read(times, H5T_NATIVE_DOUBLE, {at}, {rows}, time_block.data() + (at - first), kWallTime);
+      });
+    }
+    for (Column& column : columns) read_block(column, first, count);
+    for (hsize_t i = 0; i < count; ++i) {
+      if (steps[i] == kNoStep) continue;
+      record.clear();
+      record.step = steps[i];
+      record.wall_time = time_block[i];
+      for (const Column& column : columns) {
+        if (column.info->precision == Precision::kFloat32)
+          record.assign(column.info->id, column.floats.data() + i * column.width, column.width);
+        else
+          record.assign(column.info->id, column.doubles.data() + i * column.width, column.width);
+      }
+      for (; next_event < events.size() && events[next_event].step <= record.step; ++next_event)
+        if (events[next_event].step == record.step || events[next_event].step <= visited)
+          record.events.push_back(events[next_event]);
+      progress.last_step = record.step;
+      progress.rows = static_cast<std::int64_t>(first + i) + 1;
+      visit(record);
+    }
+  }
+  progress.rows = rows_;
+  events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(next_event));
+}
+
+}  // namespace gradhealth::run_file
