@@ -88,7 +88,7 @@ await test("pages are valid HTML", async () => {
 await test("all plots are drawn", async () => {
   const page = await open("unhealthy.html");
   assert.equal(await page.$$eval(".heatmap canvas", (all) => all.length), 3);
-  for (const selector of [".heatmap canvas", "canvas[aria-label^='Jacobian growth']", ".cited canvas:last-of-type"])
+  for (const selector of [".heatmap canvas", "canvas[aria-label^='Jacobian growth']", ".cited canvas"])
     assert.ok(await coloursOf(page, selector) > 4, selector);
   const titles = await page.$$eval(".plot h4", (all) => all.map((h) => h.firstChild.textContent));
   for (const title of ["Loss", "Learning rate", "Global gradient norm (logarithmic)", "Activations, root mean square"])
@@ -230,8 +230,14 @@ await test("suppressed findings are told with their reasons", async () => {
 await test("a report of 200 layers and 5,000 steps is below 2 MB", async () => {
   const size = readFileSync(join(folder, "large.html")).length;
   const page = await open("large.html");
-  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
-  console.log(`large.html: ${size} bytes, first contentful paint after ${Math.round(paint)} ms`);
+  await page.bringToFront();
+  const times = await page.evaluate(async () => {
+    await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
+    const paint = performance.getEntriesByName("first-contentful-paint")[0];
+    return { paint: paint ? paint.startTime : performance.now(), drawn: performance.now() };
+  });
+  console.log(`large.html: ${size} bytes, first paint after ${Math.round(times.paint)} ms, plots drawn by ` +
+              `${Math.round(times.drawn)} ms`);
   assert.ok(size < 2e6, size + " bytes");
   await page.done();
 });

@@ -72,6 +72,15 @@ function linePlot(parent, title, series, startsLogarithmic, group, height, thres
     axisLabelWidth: leftMargin(box.clientWidth) - 8, axisLabelFormatter: (v) => show(v), pixelsPerLabel: 26,
     ticker: logscale ? decades : Dygraph.numericLinearTicks,
   });
+  // Room for the threshold, where it lies beyond the values.
+  const valueRange = () => {
+    if (threshold === undefined || threshold === null || (logscale && threshold <= 0)) return null;
+    const values = [...series.max, ...(series.min || []), threshold].map(usable).filter((v) => !Number.isNaN(v));
+    const low = Math.min(...values), high = Math.max(...values);
+    if (logscale) return [low / 1.3, high * 1.3];
+    const gap = .08 * (high - low) || .1 * Math.abs(high) || 1;
+    return [low - gap, high + gap];
+  };
   const label = () => {
     toggle.textContent = logscale ? "linear axis" : "logarithmic axis";
     toggle.setAttribute("aria-label", title + ": " + toggle.textContent);
@@ -80,7 +89,7 @@ function linePlot(parent, title, series, startsLogarithmic, group, height, thres
   const graph = new Dygraph(canvas, rows, {
     labels: ["step", title], customBars: true, logscale, legend: "never", rightGap: kRightGap,
     strokeWidth: 1.4, colors: [colour("plot")], drawPoints: rows.length < 3, drawGapEdgePoints: true,
-    dateWindow: group.window, gridLineColor: colour("grid"), axisLineColor: colour("line"),
+    dateWindow: group.window, valueRange: valueRange(), gridLineColor: colour("grid"), axisLineColor: colour("line"),
     highlightCircleSize: 3, animatedZooms: false, includeZero: title === kRateTitle, xRangePad: 0, yRangePad: 5, fillAlpha: .25,
     axes: {
       x: { axisLabelFormatter: (v) => Number.isInteger(v) ? String(v) : "", pixelsPerLabel: 70 },
@@ -113,7 +122,7 @@ function linePlot(parent, title, series, startsLogarithmic, group, height, thres
   toggle.addEventListener("click", () => {
     logscale = !logscale;
     label();
-    graph.updateOptions({ file: makeRows(), logscale, axes: { y: scaleAxis() } });
+    graph.updateOptions({ file: makeRows(), logscale, valueRange: valueRange(), axes: { y: scaleAxis() } });
   });
   const cursor = element("div", "cursor");
   cursor.hidden = true;
