@@ -174,8 +174,7 @@ StepInFlight& Recording::fill(Seen&& seen, const Loss& loss, const at::Tensor& t
 
 /// What an update will use beside the gradients, and what the trace and the probes of the step have found.
 void Recording::record_state(StepInFlight& step, const at::Tensor& loss) {
-  using Detail = StateWatch::Detail;
-  state_watch_.record(parameters_, exact(step_) ? Detail::kAll : Detail::kSmall, step.row);
+  state_watch_.record(parameters_, exact(step_) ? StateWatch::Detail::kAll : StateWatch::Detail::kSmall, step.row);
   origin_.report(step.row, step.parameters, loss);
   prober_.record(step.row);
 }
