@@ -16,12 +16,15 @@ enum ExitCode : int {
 
 /// Each adds its subcommand. Running it writes its exit code to `exit_code`.
 void add_check_command(CLI::App& app, int& exit_code);
+void add_complete_command(CLI::App& app, int& exit_code);  ///< For shells; hidden.
 void add_config_command(CLI::App& app, int& exit_code);
 void add_diff_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
 void add_export_command(CLI::App& app, int& exit_code);
+void add_man_command(CLI::App& app, int& exit_code);  ///< For the build; hidden.
 void add_recover_command(CLI::App& app, int& exit_code);
 void add_report_command(CLI::App& app, int& exit_code);
 void add_rules_command(CLI::App& app, int& exit_code);
+void add_watch_command(CLI::App& app, int& exit_code);
 
 }  // namespace gradhealth

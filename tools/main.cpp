@@ -4,14 +4,17 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include <gradhealth/errors.h>
 #include <gradhealth/report.h>
+#include <gradhealth/run_file.h>
 #include <gradhealth/version.h>
 
 #include "commands.h"
+#include "described.h"
 #include "output.h"
 
 namespace gradhealth {
@@ -24,6 +27,7 @@ constexpr const char* kFooter =
     "  gradhealth report run.h5                     what is wrong, where, since when, why, and the fix\n"
     "  gradhealth report run.h5 -o report.html      the same with plots, one file for a browser\n"
     "  gradhealth check run.h5 --junit result.xml   for a CI job\n"
+    "  gradhealth watch run.h5                      how a training is going\n"
     "  gradhealth diff before.h5 after.h5           what a fix has changed\n"
     "  gradhealth recover run.h5 -o fixed.h5        what a killed trainer left, as an ordinary file\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
@@ -31,7 +35,7 @@ constexpr const char* kFooter =
 /// "report, check or rules must be given …"
 std::string no_subcommand(const CLI::App& app) {
   std::string names;
-  const auto commands = app.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+  const std::vector<const CLI::App*> commands = commands_of(app);
   for (std::size_t i = 0; i < commands.size(); ++i)
     names += (i == 0 ? "" : i + 1 == commands.size() ? " or " : ", ") + commands[i]->get_name();
   return names + " must be given (gradhealth --help tells more)";
@@ -49,7 +53,8 @@ int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
     return exit_code;
   } catch (const CLI::CallForVersion&) {
     write_stdout([](std::ostream& out) {
-      out << "gradhealth " << GRADHEALTH_VERSION << "\nbuilt with " << GRADHEALTH_BUILT_WITH << '\n';
+      out << "gradhealth " << GRADHEALTH_VERSION << "\nbuilt with " << GRADHEALTH_BUILT_WITH << "\nruns with "
+          << hdf5_library() << '\n';
     });
     return kExitOk;
   } catch (const CLI::Success&) {
@@ -69,12 +74,15 @@ int run(int argc, char** argv) {
   int exit_code = kExitDefect;
   add_report_command(app, exit_code);
   add_check_command(app, exit_code);
+  add_watch_command(app, exit_code);
   add_diff_command(app, exit_code);
   add_recover_command(app, exit_code);
   add_export_command(app, exit_code);
   add_explain_command(app, exit_code);
   add_rules_command(app, exit_code);
   add_config_command(app, exit_code);
+  add_complete_command(app, exit_code);
+  add_man_command(app, exit_code);
   return parse_and_run(app, argc, argv, exit_code);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -148,6 +149,65 @@ void write_github_text(std::ostream& out, std::string_view text);
 void write_markdown(std::ostream& out, const std::vector<Report>& reports, std::size_t max_bytes = 1'000'000);
 /// "12 of 12 rules evaluated over 600 recorded steps".
 std::string coverage(const Report& report);
+
+enum class WatchPhase : std::uint8_t {
+  kWaiting,    ///< There is no file, or no longer.
+  kRecording,  ///< Rows are coming in.
+  kStalled,    ///< None has for longer than is usual.
+  kFinished,
+  kFailed,     ///< The recording stopped with an error.
+  kContinued,  ///< A later file goes on from this one.
+};
+
+/// A run file at a moment while it grows. Numbers are the latest recorded ones, finite or not; absent where nothing was.
+struct WatchState {
+  std::string name;  ///< The file, as the user named it.
+  WatchPhase phase = WatchPhase::kWaiting;
+  double idle_seconds = 0;  ///< Since the last row.
+  std::int64_t rows = 0;
+  std::int64_t step = 0;
+  std::optional<double> steps_per_second;
+  std::optional<double> loss;
+  std::optional<double> gradient_norm;
+  std::optional<double> learning_rate;
+  struct Parameter {
+    std::string name;
+    std::optional<double> gradient_norm;
+    std::optional<double> weight_norm;
+    std::optional<double> update_ratio;
+  };
+  std::vector<Parameter> worst;  ///< Not finite, or farthest from the median update ratio; the farthest first.
+  Plots plots;
+  std::vector<Finding> findings;    ///< In the order in which they appeared.
+  std::optional<Verdict> verdict;  ///< Once the run is over.
+};
+
+/// Gathers what `watch` shows of one run file, row by row. Memory does not grow with the rows.
+class WatchCollector {
+ public:
+  WatchCollector();
+  ~WatchCollector();
+  WatchCollector(WatchCollector&&) noexcept;
+  WatchCollector& operator=(WatchCollector&&) noexcept;
+
+  void observe(const Run& run, const StepRecord& record);
+  /// Everything but name, phase, idle time, findings and verdict.
+  WatchState state() const;
+  /// Seconds between rows, the longest of the latest ones: longer than that without a row is unusual.
+  double longest_gap() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One screen, at most `height` lines of at most `options.width` columns.
+void write_watch_frame(std::ostream& out, const std::vector<WatchState>& states, const TerminalOptions& options,
+                       std::size_t height);
+/// The same in one line, without colour: for what is no terminal.
+void write_watch_line(std::ostream& out, const WatchState& state, Charset charset);
+/// A finding in one line of at most `options.width` columns.
+void write_finding_line(std::ostream& out, const Finding& finding, const TerminalOptions& options);
 
 /// A rule's documentation for a terminal.
 void write_explanation(std::ostream& out, const RuleInfo& rule, const TerminalOptions& options = {});

@@ -2,6 +2,10 @@
 
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include <gradhealth/run_file.h>
+
 namespace gradhealth::run_file {
 namespace {
 
@@ -38,3 +42,15 @@ std::string last_error() {
 }
 
 }  // namespace gradhealth::run_file
+
+namespace gradhealth {
+
+std::string hdf5_library() {
+  unsigned major = 0, minor = 0, patch = 0;
+  hbool_t threadsafe = 0;
+  H5get_libversion(&major, &minor, &patch);
+  const bool safe = H5is_library_threadsafe(&threadsafe) >= 0 && threadsafe;
+  return fmt::format("HDF5 {}.{}.{}, {}", major, minor, patch, safe ? "thread-safe" : "not thread-safe");
+}
+
+}  // namespace gradhealth

@@ -1,4 +1,8 @@
+#include <algorithm>
+#include <regex>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -13,27 +17,59 @@ namespace {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+/// As the help lists them.
+std::vector<std::string> subcommands(const Folder& folder) {
+  const std::string help = folder.gradhealth("--help").out;
+  std::istringstream lines(help.substr(help.find("Subcommands:")));
+  std::vector<std::string> names;
+  for (std::string line; std::getline(lines, line);) {
+    std::smatch match;
+    if (std::regex_search(line, match, std::regex("^  ([a-z]+)  +\\S"))) names.push_back(match[1]);
+  }
+  return names;
+}
+
 }  // namespace
 
 TEST_CASE("the version says what the command was built with", "[tools]") {
   const Ran ran = Folder().gradhealth("--version");
   CHECK(ran.exit_code == 0);
   CHECK(ran.out.rfind("gradhealth " GRADHEALTH_VERSION "\n", 0) == 0);
+  CHECK(contains(ran.out, "\nbuilt with "));
   CHECK(contains(ran.out, "HDF5 1."));
+  CHECK(contains(ran.out, "\nruns with HDF5 1."));
+  CHECK(contains(ran.out, "thread-safe\n"));
 }
 
 TEST_CASE("the help names every subcommand and every exit code", "[tools]") {
   const Folder folder;
   const Ran ran = folder.gradhealth("--help");
   CHECK(ran.exit_code == 0);
-  for (const char* part : {"report", "check", "recover", "export", "explain", "rules", "config", "Exit codes", "Examples"})
+  for (const char* part : {"report", "check", "watch", "recover", "export", "explain", "rules", "config", "Exit codes", "Examples"})
     CHECK(contains(ran.out, part));
-  for (const char* command : {"report", "check", "recover", "export", "explain", "rules", "config"}) {
+  for (const char* command : {"report", "check", "watch", "recover", "export", "explain", "rules", "config"}) {
     const Ran help = folder.gradhealth(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
     CHECK(contains(help.out, command));
     CHECK(help.err.empty());
   }
+}
+
+TEST_CASE("the manual is what the command line says", "[tools]") {
+  const Folder folder;
+  const std::string manual = read(GRADHEALTH_SOURCE_DIR "/tools/gradhealth.1");
+  // To renew it: gradhealth __man > tools/gradhealth.1
+  CHECK(folder.gradhealth("__man").out == manual);
+  std::string text = manual;
+  text.erase(std::remove(text.begin(), text.end(), '\\'), text.end());
+  for (const std::string& command : subcommands(folder)) {
+    CHECK(contains(text, ".Ss " + command + "\n"));
+    const std::string help = folder.gradhealth(command + " --help").out;
+    const std::regex option("--[a-z][a-z-]*");
+    for (std::sregex_iterator it(help.begin(), help.end(), option), end; it != end; ++it)
+      CHECK(contains(text, it->str().substr(1)));
+  }
+  for (const char* hidden : {"__man", "__complete"}) CHECK_FALSE(contains(folder.gradhealth("--help").out, hidden));
 }
 
 TEST_CASE("wrong use is one line and exit code 2", "[tools]") {

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
     std::this_thread::sleep_for(pause);
   }
   writer.flush();
+  std::cout << "written" << std::endl;
   if (ending == "die") std::_Exit(9);
   while (ending == "stay") std::this_thread::sleep_for(std::chrono::seconds(1));
   writer.close();

