@@ -159,9 +159,6 @@ struct Recovery {
 /// nothing of `from` can be read.
 Recovery recover(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// The HDF5 that is in use, "HDF5 1.10.8, thread-safe".
-std::string hdf5_library();
-
 /// The last of the names run.h5, run-2.h5, … that are taken, which IfExists::kNextName would go on from; nothing if
 /// `path` itself is free.
 std::optional<std::filesystem::path> latest_part(const std::filesystem::path& path);

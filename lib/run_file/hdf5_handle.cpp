@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include <gradhealth/run_file.h>
+#include <gradhealth/version.h>
 
 namespace gradhealth::run_file {
 namespace {
