@@ -11,6 +11,7 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_ALL tools dev)
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/shrink-packages.cmake)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
@@ -20,7 +21,7 @@ set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME gradhealth)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
 set(CPACK_COMPONENT_TOOLS_DESCRIPTION
-  "diagnoses of LibTorch trainings\n Tells why a training goes wrong, where it started and what to change, from the run\n files that gradhealth's hooks record.")
+  "Reads the run files that gradhealth's hooks record, finished or not: report, check,\nwatch, diff, recover, export.")
 
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libgradhealth-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
@@ -32,7 +33,7 @@ if(GRADHEALTH_BUILD_HOOKS)
 endif()
 set(CPACK_DEBIAN_DEV_PACKAGE_SUGGESTS gradhealth)
 set(CPACK_COMPONENT_DEV_DESCRIPTION
-  "diagnoses of LibTorch trainings, for C++ programs\n Headers, static libraries and the CMake package of gradhealth.")
+  "Headers, static libraries and the CMake package, for programs that record run files or\nread them.")
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE RENAME copyright
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/gradhealth COMPONENT tools)

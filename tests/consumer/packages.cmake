@@ -35,10 +35,15 @@ expect("${said}" "Package: gradhealth\n" "Depends: " "libhdf5" "libc6" "Section:
 run(said ${dpkg_deb} --info ${dev})
 expect("${said}" "Package: libgradhealth-dev\n" "libhdf5-dev" "nlohmann-json3-dev" "Section: libdevel")
 run(said ${dpkg_deb} --contents ${tools})
-expect("${said}" "root/root" "./usr/bin/gradhealth\n" "./usr/share/man/man1/gradhealth.1\n"
+expect("${said}" "root/root" "./usr/bin/gradhealth\n" "./usr/share/man/man1/gradhealth.1.gz\n"
        "./usr/share/bash-completion/completions/gradhealth\n" "/_gradhealth\n" "./usr/share/doc/gradhealth/copyright\n")
 if(said MATCHES "libgradhealth|include/|cmake")
   message(FATAL_ERROR "the tools' package holds what is the developers':\n${said}")
+endif()
+
+file(SIZE ${dev} size)
+if(size GREATER 20000000)
+  message(FATAL_ERROR "${dev} has ${size} bytes: with debug information?")
 endif()
 
 foreach(package IN ITEMS ${tools} ${dev})
