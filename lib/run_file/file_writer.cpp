@@ -18,6 +18,13 @@ namespace {
 constexpr unsigned kDeflateLevel = 4;  // Higher ones take much longer and save a hundredth.
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
+/// A creation property list for objects that do not keep when they were made: the same run gives the same bytes.
+Handle without_times(hid_t object_class) {
+  Handle list(H5Pcreate(object_class), &H5Pclose);
+  H5Pset_obj_track_times(list.get(), false);
+  return list;
+}
+
 }  // namespace
 
 void FileWriter::fail(const std::string& object, const std::string& doing) const {
@@ -29,9 +36,11 @@ void FileWriter::create_file() {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), &H5Pclose);
   // This format's layout is fixed; "latest" would move with the library, and readers would not follow.
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
-  file_ = Handle(H5Fcreate(path_.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get()), &H5Fclose);
-  if (!file_) throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
-                                        path_.string(), last_error()));
+  const Handle creation = without_times(H5P_FILE_CREATE);
+  file_ = Handle(H5Fcreate(path_.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), &H5Fclose);
+  if (!file_)
+    throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
+                              path_.string(), last_error()));
 }
 
 FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, const Archive& archive)
@@ -51,7 +60,8 @@ FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path
 }
 
 Handle FileWriter::open_group(const std::string& object) {
-  Handle group(H5Gcreate2(file_.get(), object.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Gclose);
+  const Handle creation = without_times(H5P_GROUP_CREATE);
+  Handle group(H5Gcreate2(file_.get(), object.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), &H5Gclose);
   if (!group) fail(object, "creating");
   return group;
 }
@@ -60,9 +70,8 @@ Handle FileWriter::create(const std::string& object, hid_t type, const std::vect
   const std::vector<hsize_t> none(chunk.size(), 0);
   const std::vector<hsize_t> unlimited(chunk.size(), H5S_UNLIMITED);
   Handle space(H5Screate_simple(static_cast<int>(chunk.size()), none.data(), unlimited.data()), &H5Sclose);
-  Handle creation(H5Pcreate(H5P_DATASET_CREATE), &H5Pclose);
+  const Handle creation = without_times(H5P_DATASET_CREATE);
   H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
-  H5Pset_obj_track_times(creation.get(), false);
   if (archive_) {
     H5Pset_shuffle(creation.get());
     H5Pset_deflate(creation.get(), kDeflateLevel);
@@ -76,8 +85,9 @@ Handle FileWriter::create(const std::string& object, hid_t type, const std::vect
 
 Handle FileWriter::create_scalar(const std::string& object, hid_t type, std::int64_t value) {
   Handle space(H5Screate(H5S_SCALAR), &H5Sclose);
-  Handle dataset(
-      H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Dclose);
+  const Handle creation = without_times(H5P_DATASET_CREATE);
+  Handle dataset(H5Dcreate2(file_.get(), object.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                 &H5Dclose);
   if (!dataset) fail(object, "creating");
   put_scalar(dataset, value, object);
   return dataset;
@@ -131,8 +141,7 @@ void FileWriter::append_subjects(Axis axis, const std::vector<const Subject*>& s
     sizes.push_back(subject.size);
   }
   for (std::size_t column = 0; column < text.size(); ++column)
-    append_text(table, column, kSubjectColumns[column].width, text[column],
-                group + "/" + kSubjectColumns[column].name);
+    append_text(table, column, kSubjectColumns[column].width, text[column], group + "/" + kSubjectColumns[column].name);
   extend(table.number, {table.count + subjects.size()}, group + "/" + kSubjectSize);
   write(table.number, H5T_NATIVE_INT64, {table.count}, {sizes.size()}, sizes.data(), group + "/" + kSubjectSize);
   table.count += subjects.size();
@@ -162,8 +171,8 @@ void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector
   const bool by_subject = quantity.axis != Axis::kRun;
   column.rows = rows_ + rows.size();
   column.columns = by_subject ? subjects_[static_cast<std::size_t>(quantity.axis)].count : 1;
-  extend(column.dataset, by_subject ? std::vector<hsize_t>{column.rows, column.columns} : std::vector<hsize_t>{column.rows},
-         object);
+  extend(column.dataset,
+         by_subject ? std::vector<hsize_t>{column.rows, column.columns} : std::vector<hsize_t>{column.rows}, object);
   if (column.columns == 0) return;
   const std::size_t width = static_cast<std::size_t>(column.columns);
   double_buffer_.assign(rows.size() * width, kMissing);
@@ -211,7 +220,8 @@ void FileWriter::commit(const Batch& batch) {
   for (const Axis axis : kSubjectAxes) {
     const Table& table = subjects_[static_cast<std::size_t>(axis)];
     if (subjects[static_cast<std::size_t>(axis)].empty()) continue;
-    put_scalar(table.committed, static_cast<std::int64_t>(table.count), std::string(name(axis)) + "/" + kCommittedSubjects);
+    put_scalar(table.committed, static_cast<std::int64_t>(table.count),
+               std::string(name(axis)) + "/" + kCommittedSubjects);
     if (!archive_ && H5Dflush(table.committed.get()) < 0) fail(kCommittedSubjects, "flushing");
   }
   put_scalar(events_.committed, static_cast<std::int64_t>(events_.count), kCommittedEvents);
@@ -221,8 +231,8 @@ void FileWriter::commit(const Batch& batch) {
   // HDF5 goes on writing into a file that has no name any more, and reports success.
   struct stat status {};
   if (::fstat(descriptor(), &status) == 0 && status.st_nlink == 0)
-    throw IoError(fmt::format("{}: the file was deleted while it was being written; what it held is lost",
-                              path_.string()));
+    throw IoError(
+        fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
 }
 
 int FileWriter::descriptor() const noexcept {

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <vector>
 
@@ -146,6 +148,7 @@ TEST_CASE("a recovered run can be recovered again, and a finished one stays fini
   TemporaryDirectory directory;
   const std::filesystem::path crashed = crashed_run(directory);
   recover(crashed, directory / "once.h5");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // The bytes do not tell when they were written.
   CHECK(recover(directory / "once.h5", directory / "twice.h5").is == RunState::kRecovered);
   check_same(RunReader(crashed), RunReader(directory / "twice.h5"));
   CHECK(bytes_of(directory / "once.h5") == bytes_of(directory / "twice.h5"));
@@ -248,10 +251,11 @@ TEST_CASE("of a run that was cut off what lies before the cut is kept, bit by bi
   const std::string whole = bytes_of(crashed);
   const std::vector<StepRecord> rows = rows_of(RunReader(crashed));
   std::size_t complete = 0, partial = 0, refused = 0;
-  std::int64_t values = 0;
-  for (int part = 1; part <= 40; ++part) {
+  std::int64_t values = 0, differing = 0;
+  constexpr int kCuts = 10;
+  for (int part = 1; part <= kCuts; ++part) {
     const std::filesystem::path cut = directory / "cut.h5", fixed = directory / "fixed.h5";
-    std::ofstream(cut, std::ios::binary) << whole.substr(0, whole.size() * static_cast<std::size_t>(part) / 40);
+    std::ofstream(cut, std::ios::binary) << whole.substr(0, whole.size() * static_cast<std::size_t>(part) / kCuts);
     std::filesystem::remove(fixed);
     Recovery recovery;
     try {
@@ -268,10 +272,11 @@ TEST_CASE("of a run that was cut off what lies before the cut is kept, bit by bi
       for (const QuantityInfo& quantity : quantities()) {
         const double value = row.at(quantity.id);
         values += !std::isnan(value);
-        if (!std::isnan(value)) REQUIRE(value == original.at(quantity.id));
+        differing += !std::isnan(value) && value != original.at(quantity.id);
       }
     }
   }
+  CHECK(differing == 0);
   CHECK(complete == 1);
   CHECK(partial > 5);
   CHECK(values > 10'000);
