@@ -73,7 +73,7 @@ void print(const Arguments& arguments, const std::vector<Report>& reports) {
 
 /// @throws UsageError if too little was seen of it to compare with.
 Report load_baseline(const Arguments& arguments, std::ostream* progress) {
-  Report baseline = load_report(arguments.baseline, arguments.config, progress);
+  Report baseline = load_report(arguments.baseline, arguments.config, PlotDetail::kSeries, progress);
   if (verdict(baseline) == Verdict::kUndecided)
     throw UsageError("--baseline " + printable(arguments.baseline) +
                      " is itself undecided, too short or not finished: choose a run that has ended");
@@ -84,7 +84,8 @@ int run(const Arguments& arguments) {
   const bool stdout_is_taken = takes_stdout(arguments.outputs);
   std::ostream* progress = arguments.quiet ? nullptr : progress_stream();
   std::vector<Report> reports;
-  for (const std::string& name : arguments.runs) reports.push_back(load_report(name, arguments.config, progress));
+  for (const std::string& name : arguments.runs)
+    reports.push_back(load_report(name, arguments.config, PlotDetail::kSeries, progress));
   if (!arguments.baseline.empty()) {
     const Report baseline = load_baseline(arguments, progress);
     for (Report& report : reports) report = against_baseline(std::move(report), baseline, arguments.tolerances);

@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -7,34 +8,32 @@
 #include <gradhealth/errors.h>
 
 #include "commands.h"
+#include "document_options.h"
 #include "load.h"
 #include "output.h"
 
 namespace gradhealth {
 namespace {
 
+const std::vector<std::string> kFormats{"terminal", "html", "json"};
+
 struct Arguments {
   std::string before;
   std::string after;
-  std::string output = "-";
-  std::string format;
   std::string config;
-  std::string colour = "auto";
-  bool ascii = false;
+  DocumentOptions document;
 };
 
 void run(const Arguments& arguments) {
-  const std::string format = format_of(arguments.format, arguments.output, {"terminal", "html", "json"});
-  TerminalOptions terminal = terminal_options(arguments.colour);
-  if (arguments.output != "-" && arguments.colour == "auto") terminal.colour = Colour::kNever;
-  if (arguments.ascii) terminal.charset = Charset::kAscii;
-  const Report before = load_report(arguments.before, arguments.config, progress_stream());
-  const Report after = load_report(arguments.after, arguments.config, progress_stream());
+  const std::string format = format_of(arguments.document, kFormats);
+  const TerminalOptions terminal = terminal_options(arguments.document);
+  const Report before = load_report(arguments.before, arguments.config, PlotDetail::kMatrices, progress_stream());
+  const Report after = load_report(arguments.after, arguments.config, PlotDetail::kMatrices, progress_stream());
   const Comparison comparison = compare(before, after);
   if (comparison.models.empty())
     throw UsageError(printable(arguments.before) + " and " + printable(arguments.after) +
                      " have no model in common: models are told apart by the monitors' names");
-  write_output(arguments.output, [&](std::ostream& out) {
+  write_output(arguments.document.output, [&](std::ostream& out) {
     if (format == "html")
       write_comparison_html(out, comparison);
     else if (format == "json")
@@ -51,15 +50,8 @@ void add_diff_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("BEFORE", arguments->before, "Run file, or a directory of run files")->required();
   command->add_option("AFTER", arguments->after, "The same of the other run")->required();
-  command->add_option("-o,--output", arguments->output, "Write to FILE; - is standard output")->type_name("FILE");
-  command->add_option("--format", arguments->format, "terminal, html or json; else by FILE's suffix, else terminal")
-      ->check(CLI::IsMember({"terminal", "html", "json"}))
-      ->type_name("FORMAT");
   command->add_option("--config", arguments->config, "Configuration of the rules (TOML)")->type_name("FILE");
-  command->add_option("--color", arguments->colour, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
-      ->type_name("WHEN");
-  command->add_flag("--ascii", arguments->ascii, "Nothing but ASCII on the terminal");
+  add_document_options(*command, kFormats, arguments->document);
   command->footer(
       "Exit codes: 0 comparison written, whatever it says; 2 could not (usage, configuration, unreadable or foreign\n"
       "file, no model in common); 3 a defect of gradhealth. To fail a job on what is worse: check --baseline.\n\n"

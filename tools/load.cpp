@@ -17,10 +17,12 @@ std::int64_t rows(const std::vector<Parts>& runs) {
   return sum;
 }
 
-ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, Progress& progress) {
+constexpr std::size_t kPlotColumns = 2048;
+
+ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, PlotDetail detail, Progress& progress) {
   const JoinedRun joined(parts);
   Diagnoser diagnoser(options);
-  PlotCollector plots;
+  PlotCollector plots(kPlotColumns, detail);
   joined.for_each_step([&](const StepRecord& record) {
     diagnoser.observe(joined.run(), record);
     plots.observe(joined.run(), record);
@@ -32,13 +34,13 @@ ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, Prog
 
 }  // namespace
 
-Report load_report(const std::string& run, const std::string& config, std::ostream* progress) {
+Report load_report(const std::string& run, const std::string& config, PlotDetail detail, std::ostream* progress) {
   const DiagnosisOptions options = config.empty() ? DiagnosisOptions{} : load_config(config);
   const std::vector<Parts> models = joined(run_files(run));
   Progress told(progress, run, rows(models));
   Report report;
   report.run = run;
-  for (const Parts& parts : models) report.models.push_back(load_model(parts, options, told));
+  for (const Parts& parts : models) report.models.push_back(load_model(parts, options, detail, told));
   return report;
 }
 

@@ -1,13 +1,11 @@
 #include "output.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <map>
 #include <string>
 #include <system_error>
 
@@ -72,19 +70,6 @@ void write_output(const std::string& path, const WriteFunction& write) {
     fs::remove(temporary, error);
     throw;
   }
-}
-
-std::string format_of(const std::string& asked, const std::string& output, const std::vector<std::string>& known) {
-  if (!asked.empty()) return asked;
-  static const std::map<std::string, std::string> by_suffix{{"", "terminal"},   {".txt", "terminal"}, {".html", "html"},
-                                                            {".htm", "html"},   {".json", "json"},    {".md", "markdown"}};
-  const auto found = by_suffix.find(fs::path(output).extension().string());
-  if (found != by_suffix.end() && std::find(known.begin(), known.end(), found->second) != known.end())
-    return found->second;
-  std::string formats;
-  for (std::size_t i = 0; i < known.size(); ++i)
-    formats += (i == 0 ? "" : i + 1 == known.size() ? " or " : ", ") + known[i];
-  throw UsageError("cannot tell the format from the suffix of " + printable(output) + ": add --format " + formats);
 }
 
 TerminalOptions terminal_options(const std::string& colour) {

@@ -3,7 +3,6 @@
 #include <functional>
 #include <iosfwd>
 #include <string>
-#include <vector>
 
 #include <gradhealth/report.h>
 
@@ -19,11 +18,6 @@ void write_stdout(const WriteFunction& write);
 /// complete; a device or a pipe is written to directly.
 /// @throws IoError if it cannot be written; UsageError if it is a directory or a run file.
 void write_output(const std::string& path, const WriteFunction& write);
-
-/// The format asked for, or the one that the output's suffix tells, or "terminal" where there is none.
-/// @param known of "terminal", "html", "json" and "markdown".
-/// @throws UsageError for a suffix of none of these.
-std::string format_of(const std::string& asked, const std::string& output, const std::vector<std::string>& known);
 
 /// How to write to a terminal.
 /// @param colour "auto", "always" or "never".

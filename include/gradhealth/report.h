@@ -54,11 +54,14 @@ struct Plots {
   std::vector<InputRange> inputs;
 };
 
+/// What of Plots is gathered: matrices take most of the time and nearly all of the memory.
+enum class PlotDetail : std::uint8_t { kSeries, kMatrices };
+
 /// Gathers what the reports draw while a run is read. Memory is bounded by `columns`: those of series and of gradient
-/// norms; other matrices have a quarter.
+/// norms; other matrices have a quarter. With kSeries, matrices and inputs stay empty.
 class PlotCollector {
  public:
-  explicit PlotCollector(std::size_t columns = 2048);
+  explicit PlotCollector(std::size_t columns = 2048, PlotDetail detail = PlotDetail::kMatrices);
   ~PlotCollector();
   PlotCollector(PlotCollector&&) noexcept;
   PlotCollector& operator=(PlotCollector&&) noexcept;

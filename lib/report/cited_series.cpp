@@ -75,11 +75,10 @@ bool holds(const PlotSeries& series, double value) {
 }
 
 std::string title_of(Quantity quantity, const std::string& subject) {
-  std::string title(info(quantity).name);
+  const bool activation = info(quantity).axis == Axis::kActivation;
+  std::string title = (activation ? "activation " : "") + std::string(info(quantity).name);
   std::replace(title.begin(), title.end(), '_', ' ');
   title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
-  if (info(quantity).axis == Axis::kActivation) title = "Activation " + std::string(info(quantity).name);
-  std::replace(title.begin(), title.end(), '_', ' ');
   return subject.empty() ? title : title + " of " + subject;
 }
 

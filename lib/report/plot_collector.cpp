@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -50,20 +49,13 @@ const MatrixInfo kMatrices[] = {
     {Quantity::kActivationRms, Quantity::kActivationNonfinite, &Plots::activation_rms},
     {Quantity::kCumulativeGrowth, std::nullopt, &Plots::cumulative_growth},
 };
-constexpr std::size_t kMatrixCount = std::size(kMatrices);
 
-/// @returns whether a value of the row was not finite.
-bool add_row(const MatrixInfo& matrix, const StepRecord& record, Decimator& columns) {
+void add_row(const MatrixInfo& matrix, const StepRecord& record, Decimator& columns) {
   columns.begin_row(record.step);
   std::size_t recorded = record.values(matrix.quantity).size();
   if (matrix.nonfinite) recorded = std::max(recorded, record.values(*matrix.nonfinite).size());
-  bool any_nonfinite = false;
-  for (std::size_t i = 0; i < recorded; ++i) {
-    const bool nonfinite = matrix.nonfinite && record.at(*matrix.nonfinite, i) > 0;
-    any_nonfinite = any_nonfinite || nonfinite;
-    add(columns, i, record.at(matrix.quantity, i), nonfinite);
-  }
-  return any_nonfinite;
+  for (std::size_t i = 0; i < recorded; ++i)
+    add(columns, i, record.at(matrix.quantity, i), matrix.nonfinite && record.at(*matrix.nonfinite, i) > 0);
 }
 
 PlotMatrix plot_matrix(const Decimator& columns, std::vector<std::string> subjects) {
@@ -96,42 +88,44 @@ void widen(InputRange& input, const StepRecord& record, std::size_t feature) {
 
 class PlotCollector::Impl {
  public:
-  explicit Impl(std::size_t columns) : scalars(columns) {
+  Impl(std::size_t columns, PlotDetail detail) : scalars(columns) {
+    if (detail == PlotDetail::kSeries) return;
     for (const MatrixInfo& matrix : kMatrices)
       matrices.emplace_back(matrix.place == &Plots::gradient_norm ? columns : std::max<std::size_t>(2, columns / 4));
   }
 
+  void observe_matrices(const Run& run, const StepRecord& record) {
+    for (const Axis axis : {Axis::kParameter, Axis::kActivation}) {
+      std::vector<std::string>& known = names[static_cast<std::size_t>(axis)];
+      const std::vector<Subject>& subjects = run.of(axis);
+      for (std::size_t i = known.size(); i < subjects.size(); ++i) known.push_back(subjects[i].name);
+    }
+    const std::vector<Subject>& features = run.of(Axis::kFeature);
+    for (std::size_t i = inputs.size(); i < features.size(); ++i)
+      inputs.push_back({features[i].name, kNothing, kNothing, kNothing, kNothing});
+    for (std::size_t i = 0; i < inputs.size(); ++i) widen(inputs[i], record, i);
+    for (std::size_t i = 0; i < matrices.size(); ++i) add_row(kMatrices[i], record, matrices[i]);
+  }
+
   Decimator scalars;
-  std::vector<Decimator> matrices;  ///< As kMatrices.
+  std::vector<Decimator> matrices;  ///< As kMatrices, or none.
   std::array<std::vector<std::string>, kAxisCount> names;
   std::vector<InputRange> inputs;
 };
 
-PlotCollector::PlotCollector(std::size_t columns) : impl_(std::make_unique<Impl>(columns)) {}
+PlotCollector::PlotCollector(std::size_t columns, PlotDetail detail) : impl_(std::make_unique<Impl>(columns, detail)) {}
 PlotCollector::~PlotCollector() = default;
 PlotCollector::PlotCollector(PlotCollector&&) noexcept = default;
 PlotCollector& PlotCollector::operator=(PlotCollector&&) noexcept = default;
 
 void PlotCollector::observe(const Run& run, const StepRecord& record) {
-  for (const Axis axis : {Axis::kParameter, Axis::kActivation}) {
-    std::vector<std::string>& names = impl_->names[static_cast<std::size_t>(axis)];
-    const std::vector<Subject>& subjects = run.of(axis);
-    for (std::size_t i = names.size(); i < subjects.size(); ++i) names.push_back(subjects[i].name);
-  }
-  const std::vector<Subject>& features = run.of(Axis::kFeature);
-  for (std::size_t i = impl_->inputs.size(); i < features.size(); ++i)
-    impl_->inputs.push_back({features[i].name, kNothing, kNothing, kNothing, kNothing});
-  for (std::size_t i = 0; i < impl_->inputs.size(); ++i) widen(impl_->inputs[i], record, i);
-
-  bool any_nonfinite = false;
-  for (std::size_t i = 0; i < kMatrixCount; ++i) {
-    const bool bad = add_row(kMatrices[i], record, impl_->matrices[i]);
-    if (kMatrices[i].place == &Plots::gradient_norm) any_nonfinite = bad;
-  }
+  if (!impl_->matrices.empty()) impl_->observe_matrices(run, record);
 
   impl_->scalars.begin_row(record.step);
   add(impl_->scalars, kLossSeries, record.at(Quantity::kLoss), record.at(Quantity::kLossNonfinite) > 0);
   // The global norm has no count of its own: it is not finite when a part of it is not.
+  const std::vector<double>& counts = record.values(Quantity::kGradientNonfinite);
+  const bool any_nonfinite = std::any_of(counts.begin(), counts.end(), [](double count) { return count > 0; });
   add(impl_->scalars, kNormSeries, record.at(Quantity::kGlobalGradientNorm), any_nonfinite);
   add(impl_->scalars, kRateSeries, record.at(Quantity::kLearningRate), false);
   add(impl_->scalars, kTimeSeries, record.at(Quantity::kStepTime), false);
@@ -143,7 +137,7 @@ Plots PlotCollector::plots() const {
   plots.global_gradient_norm = plot_series(impl_->scalars, kNormSeries);
   plots.learning_rate = plot_series(impl_->scalars, kRateSeries);
   plots.step_time = plot_series(impl_->scalars, kTimeSeries);
-  for (std::size_t i = 0; i < kMatrixCount; ++i) {
+  for (std::size_t i = 0; i < impl_->matrices.size(); ++i) {
     const Axis axis = info(kMatrices[i].quantity).axis;
     plots.*kMatrices[i].place = plot_matrix(impl_->matrices[i], impl_->names[static_cast<std::size_t>(axis)]);
   }

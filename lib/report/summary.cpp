@@ -121,6 +121,12 @@ std::string subject_label(const SubjectRef& subject, bool several_models) {
   return own.empty() ? subject.model : subject.model + ": " + own;
 }
 
+std::string upper(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
+  return out;
+}
+
 FindingCounts count(const std::vector<const DiagnosedFinding*>& roots) {
   FindingCounts counts;
   for (const DiagnosedFinding* root : roots) add_counts(*root, counts);

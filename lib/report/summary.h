@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gradhealth/report.h>
@@ -33,6 +34,9 @@ std::string undecided_because(const ModelReport& model);
 
 /// "conv1.weight"; "G: conv1.weight" with several models; empty for the run as a whole.
 std::string subject_label(const SubjectRef& subject, bool several_models);
+
+/// In capitals, of ASCII letters.
+std::string upper(std::string_view text);
 
 /// Number of findings of each severity, consequences included.
 struct FindingCounts {

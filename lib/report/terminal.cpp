@@ -20,12 +20,6 @@ namespace {
 
 constexpr const char* kIndent = "  ";
 
-std::string upper(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
-  return out;
-}
-
 class Writer {
  public:
   Writer(std::ostream& out, const Report& report, const TerminalOptions& options)

@@ -5,6 +5,8 @@
 
 #include <gradhealth/report.h>
 
+#include "stats/robust.h"
+
 namespace gradhealth {
 namespace {
 
@@ -12,13 +14,6 @@ constexpr std::size_t kPlotColumns = 256;
 constexpr std::size_t kLatestRows = 20;  ///< That the speed is measured over.
 constexpr std::size_t kWorst = 5;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-double median(std::vector<double> values) {
-  if (values.empty()) return kNan;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 }  // namespace
 
@@ -91,7 +86,7 @@ class WatchCollector::Impl {
     for (const WatchState::Parameter& parameter : parameters_)
       if (parameter.update_ratio > 0.0 && std::isfinite(*parameter.update_ratio))
         ratios.push_back(*parameter.update_ratio);
-    const double middle = median(ratios);
+    const double middle = stats::median_in_place(ratios.data(), ratios.size());
     const auto distance = [&](std::size_t i) {
       if (nonfinite_[i] > 0) return std::numeric_limits<double>::infinity();
       const double far = std::abs(std::log(parameters_[i].update_ratio.value_or(kNan) / middle));
@@ -109,7 +104,7 @@ class WatchCollector::Impl {
   std::vector<WatchState::Parameter> parameters_;
   std::vector<double> nonfinite_;  ///< Elements of each parameter's latest gradient.
   std::deque<Row> latest_;
-  PlotCollector plots_{kPlotColumns};
+  PlotCollector plots_{kPlotColumns, PlotDetail::kSeries};
 };
 
 WatchCollector::WatchCollector() : impl_(std::make_unique<Impl>()) {}

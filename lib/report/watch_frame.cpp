@@ -37,11 +37,6 @@ std::string shown(std::string_view text, Charset charset) {
 
 std::string value(const std::optional<double>& known) { return known ? number(*known) : "-"; }
 
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
-  return text;
-}
-
 std::string duration(double seconds) {
   if (seconds < 120) return fmt::format("{:.0f} s", seconds);
   if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
@@ -84,7 +79,7 @@ class Frame {
 
   void head(const WatchState& state) {
     std::string text = shown(state.name, charset_) + "  " + phase_of(state);
-    if (state.verdict) text += ": " + upper(std::string(name(*state.verdict)));
+    if (state.verdict) text += ": " + upper(name(*state.verdict));
     text = clipped(text, width_, charset_);
     const bool bad = state.verdict == Verdict::kUnhealthy;
     lines_.push_back(bad ? style_.of(*state.verdict, text) : style_.bold(text));
@@ -132,7 +127,7 @@ class Frame {
   }
 
   std::string finding(const Finding& found) const {
-    const std::string severity = upper(std::string(name(found.severity)));
+    const std::string severity = upper(name(found.severity));
     const std::size_t room = width_ > severity.size() + 2 ? width_ - severity.size() - 2 : 1;
     return style_.of(found.severity, severity) + "  " + clipped(finding_text(found, charset_), room, charset_);
   }
@@ -176,7 +171,7 @@ void write_watch_frame(std::ostream& out, const std::vector<WatchState>& states,
 
 void write_watch_line(std::ostream& out, const WatchState& state, Charset charset) {
   out << shown(state.name, charset) << "  " << phase_of(state);
-  if (state.verdict) out << ": " << upper(std::string(name(*state.verdict)));
+  if (state.verdict) out << ": " << upper(name(*state.verdict));
   const std::string latest = numbers(state);
   out << (latest.empty() ? "" : "  ") << latest << '\n';
 }
