@@ -31,7 +31,7 @@ class Monitor::Impl {
  public:
   Impl(const NamedTensors& parameters, const NamedTensors& buffers, std::weak_ptr<torch::nn::Module> module,
        torch::optim::Optimizer* optimizer, const std::filesystem::path& path, MonitorOptions options)
-      : options_((hooks::check(options), std::move(options))),
+      : options_(checked(std::move(options))),
         messenger_(options_.messages),
         optimizer_(optimizer),
         clipping_(parameters),
@@ -45,7 +45,7 @@ class Monitor::Impl {
         std::make_unique<hooks::Recording>(parameters, buffers, std::move(module), optimizer, options_, messenger_);
     guarded([&] { recording_->check_devices(); });
     if (state_ != MonitorState::kRecording) return;
-    const std::filesystem::path file = hooks::run_file_path(path, options_.name);
+    const std::filesystem::path file = hooks::run_file_path(path, options_.name, options_.ranks);
     recording_->open(file, [this](Moment moment) { on_moment(moment); });
     path_ = recording_->output().status()->path;
     if (path_ != file) messenger_.taken_path(file, path_);
@@ -183,6 +183,14 @@ class Monitor::Impl {
 
  private:
   using Moment = hooks::Recording::Moment;
+
+  static MonitorOptions checked(MonitorOptions options) {
+    hooks::check(options);
+    options.ranks = hooks::effective(options.ranks);
+    // What all replicas have in common is said once.
+    if (options.ranks.rank > 0 && options.messages == Messages::kFindings) options.messages = Messages::kFailures;
+    return options;
+  }
 
   template <typename Body>
   void guarded(Body&& body) noexcept {

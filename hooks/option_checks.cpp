@@ -18,6 +18,11 @@ void check(const MonitorOptions& options) {
         fmt::format("MonitorOptions::budget is {}; it is a share of the training time, 0 to 1", options.budget));
   if (options.first_step < 0)
     throw UsageError(fmt::format("MonitorOptions::first_step is {}; steps count from 0", options.first_step));
+  const Ranks& ranks = options.ranks;
+  if (ranks.world_size < 0 || ranks.rank < 0 || (ranks.world_size > 0 && ranks.rank >= ranks.world_size) ||
+      (ranks.world_size == 0 && (ranks.rank != 0 || ranks.exchange)))
+    throw UsageError(fmt::format("MonitorOptions::ranks is rank {} of {}; ranks count from 0", ranks.rank,
+                                 ranks.world_size));
   const Interventions& wanted = options.interventions;
   if (!(wanted.clip_percentile >= 0 && wanted.clip_percentile <= 1))
     throw UsageError(fmt::format("Interventions::clip_percentile is {}; it is a share of the steps, 0 to 1",
@@ -33,7 +38,9 @@ void check(const MonitorOptions& options) {
 ScheduleOptions schedule_options(const MonitorOptions& options) {
   const char* ci = std::getenv("CI");
   const bool in_ci = ci && *ci;
-  return {options.every, in_ci ? 0 : options.budget, options.max_file_bytes, options.first_step};
+  // Ranks record the same steps, however fast each of them is.
+  const bool fixed = in_ci || options.ranks.world_size > 1;
+  return {options.every, fixed ? 0 : options.budget, options.max_file_bytes, options.first_step};
 }
 
 bool switched_off() {

@@ -1,9 +1,14 @@
 #include "hooks/run_description.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <iterator>
+#include <optional>
+#include <system_error>
 
 #include <ATen/ATen.h>
 #include <fmt/chrono.h>
@@ -23,6 +28,16 @@ std::string command_line() {
   std::replace(line.begin(), line.end(), '\0', ' ');
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;
+}
+
+std::optional<std::int64_t> number_in(const char* variable) {
+  const char* text = std::getenv(variable);
+  if (!text) return std::nullopt;
+  std::int64_t number = 0;
+  const char* end = text + std::strlen(text);
+  const auto [stop, error] = std::from_chars(text, end, number);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return number;
 }
 
 std::string loss_kind(LossKind kind) {
@@ -49,10 +64,27 @@ NamedTensors buffers_of(const torch::nn::Module& module) {
   return buffers;
 }
 
-std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name) {
+Ranks effective(const Ranks& ranks) {
+  if (ranks.world_size > 0) return ranks;
+  Ranks found;
+  found.world_size = 1;
+  const std::optional<std::int64_t> size = number_in("WORLD_SIZE");
+  const std::optional<std::int64_t> rank = number_in("RANK");
+  if (!size || !rank || *size <= 1 || *rank < 0 || *rank >= *size) return found;
+  found.world_size = *size;
+  found.rank = *rank;
+  return found;
+}
+
+std::filesystem::path run_file_path(const std::filesystem::path& path, const std::string& name, const Ranks& ranks) {
   std::error_code ignored;
-  if (path.has_filename() && !std::filesystem::is_directory(path, ignored)) return path;
-  return path / ((name.empty() ? "run" : name) + ".h5");
+  const bool is_file = path.has_filename() && !std::filesystem::is_directory(path, ignored);
+  if (ranks.world_size <= 1) return is_file ? path : path / ((name.empty() ? "run" : name) + ".h5");
+  std::filesystem::path directory = path;
+  if (is_file && path.extension() == ".h5") directory.replace_extension();
+  // As many digits as the last rank has, so that names sort by rank.
+  const std::size_t digits = std::to_string(ranks.world_size - 1).size();
+  return directory / fmt::format("{}{}rank-{:0{}}.h5", name, name.empty() ? "" : "-", ranks.rank, digits);
 }
 
 RunInfo describe_run(const MonitorOptions& options, torch::optim::Optimizer* optimizer) {
@@ -62,6 +94,8 @@ RunInfo describe_run(const MonitorOptions& options, torch::optim::Optimizer* opt
   info.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   info.command_line = command_line();
   info.libraries = fmt::format("LibTorch {}", TORCH_VERSION);
+  info.rank = options.ranks.rank;
+  info.world_size = options.ranks.world_size;
   if (optimizer) describe(*optimizer, info);
   return info;
 }

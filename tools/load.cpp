@@ -1,47 +1,124 @@
 #include "load.h"
 
+#include <algorithm>
+
+#include <fmt/format.h>
+
 #include <gradhealth/config.h>
 #include <gradhealth/run_file.h>
 
 #include "parts.h"
 #include "progress.h"
+#include "ranks.h"
 
 namespace gradhealth {
 
 namespace {
 
-std::int64_t rows(const std::vector<Parts>& runs) {
-  std::int64_t sum = 0;
-  for (const Parts& parts : runs)
-    for (const RunReader& part : parts) sum += part.rows();
-  return sum;
-}
-
 constexpr std::size_t kPlotColumns = 2048;
+constexpr std::size_t kMostRanksApart = 4;  ///< Judged by themselves, beside the lowest one.
 
-ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, PlotDetail detail, Progress& progress) {
-  const JoinedRun joined(parts);
-  Diagnoser diagnoser(options);
-  PlotCollector plots(kPlotColumns, detail);
-  joined.for_each_step([&](const StepRecord& record) {
-    diagnoser.observe(joined.run(), record);
-    plots.observe(joined.run(), record);
-    progress.advance();
-  });
+bool is_finished(const Parts& parts) {
   // That an earlier part's trainer died is why there is a later one.
-  return {joined.run(), diagnoser.diagnosis(), plots.plots(), parts.back().state() == RunState::kFinished};
+  return parts.back().state() == RunState::kFinished;
 }
+
+std::int64_t last_step(const Parts& parts) {
+  std::int64_t last = -1;
+  Selection selection;
+  selection.quantities = {Quantity::kLossNonfinite};
+  parts.back().for_each_step(selection, [&](const StepRecord& record) { last = record.step; });
+  return last;
+}
+
+std::vector<std::string> unfinished(const Ranks& ranks) {
+  std::vector<std::string> names;
+  if (ranks.size() < 2) return names;
+  for (const Parts& parts : ranks) {
+    if (is_finished(parts)) continue;
+    const std::int64_t last = last_step(parts);
+    names.push_back(rank_of(parts.front().run()) + (last < 0 ? ", not one step" : fmt::format(", last seen at step {}", last)));
+  }
+  return names;
+}
+
+/// The ranks that findings are about, as they are named there, but for the lowest one.
+void add_ranks(const std::vector<DiagnosedFinding>& findings, const Ranks& ranks, std::vector<std::size_t>& places) {
+  for (const DiagnosedFinding& found : findings) {
+    for (std::size_t i = 1; i < ranks.size(); ++i)
+      if (found.finding.subject.name == fmt::format("rank {}", ranks[i].front().run().info.rank) &&
+          std::find(places.begin(), places.end(), i) == places.end() && places.size() < kMostRanksApart)
+        places.push_back(i);
+    add_ranks(found.consequences, ranks, places);
+  }
+}
+
+class Loader {
+ public:
+  Loader(const std::string& run, const std::string& config, PlotDetail detail, std::ostream* progress)
+      : options_(config.empty() ? DiagnosisOptions{} : load_config(config)),
+        detail_(detail),
+        models_(grouped_by_rank(joined(run_files(run)))),
+        progress_(progress, run, rows()) {}
+
+  Report load(const std::string& run) {
+    Report report;
+    report.run = run;
+    for (const Ranks& ranks : models_) load(ranks, report);
+    return report;
+  }
+
+ private:
+  std::int64_t rows() const {
+    std::int64_t sum = 0;
+    for (const Ranks& ranks : models_)
+      for (const RunReader& part : ranks.front()) sum += part.rows();
+    return sum;
+  }
+
+  template <class Joined>
+  ModelReport judge(const Joined& joined) {
+    Diagnoser diagnoser(options_);
+    PlotCollector plots(kPlotColumns, detail_);
+    joined.for_each_step([&](const StepRecord& record) {
+      diagnoser.observe(joined.run(), record);
+      plots.observe(joined.run(), record);
+      progress_.advance();
+    });
+    ModelReport model;
+    model.run = joined.run();
+    model.diagnosis = diagnoser.diagnosis();
+    model.plots = plots.plots();
+    return model;
+  }
+
+  void load(const Ranks& ranks, Report& report) {
+    ModelReport model = judge(RankedRun(ranks));
+    model.finished = std::all_of(ranks.begin(), ranks.end(), is_finished);
+    model.unfinished_ranks = unfinished(ranks);
+    std::vector<std::size_t> apart;
+    add_ranks(model.diagnosis.roots, ranks, apart);
+    report.models.push_back(std::move(model));
+    // Replicas show the same but for their data: only who stands out has a story of its own.
+    for (const std::size_t place : apart) {
+      ModelReport one = judge(JoinedRun(ranks[place]));
+      one.finished = is_finished(ranks[place]);
+      std::string& name = one.run.info.name;
+      name += (name.empty() ? "" : ", ") + rank_of(one.run);
+      report.models.push_back(std::move(one));
+    }
+  }
+
+  DiagnosisOptions options_;
+  PlotDetail detail_;
+  std::vector<Ranks> models_;
+  Progress progress_;
+};
 
 }  // namespace
 
 Report load_report(const std::string& run, const std::string& config, PlotDetail detail, std::ostream* progress) {
-  const DiagnosisOptions options = config.empty() ? DiagnosisOptions{} : load_config(config);
-  const std::vector<Parts> models = joined(run_files(run));
-  Progress told(progress, run, rows(models));
-  Report report;
-  report.run = run;
-  for (const Parts& parts : models) report.models.push_back(load_model(parts, options, detail, told));
-  return report;
+  return Loader(run, config, detail, progress).load(run);
 }
 
 }  // namespace gradhealth

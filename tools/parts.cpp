@@ -9,7 +9,7 @@ namespace gradhealth {
 
 namespace {
 
-constexpr Axis kSubjectAxes[] = {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature};
+constexpr Axis kSubjectAxes[] = {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature, Axis::kRank};
 
 /// Where each of `subjects` is in `joined`, which gains those that it lacks.
 std::vector<std::size_t> join(const std::vector<Subject>& subjects, std::vector<Subject>& joined) {
@@ -65,7 +65,7 @@ std::vector<Parts> joined(const std::vector<std::filesystem::path>& files) {
   return runs;
 }
 
-JoinedRun::JoinedRun(const Parts& parts) : parts_(parts) {
+JoinedRun::JoinedRun(const Parts& parts, const Run& known) : parts_(parts), run_(known) {
   run_.info = parts.front().run().info;
   for (const RunReader& part : parts) {
     Places& places = places_.emplace_back();
@@ -74,7 +74,7 @@ JoinedRun::JoinedRun(const Parts& parts) : parts_(parts) {
   }
 }
 
-void JoinedRun::for_each_step(const std::function<void(const StepRecord&)>& visit) const {
+void JoinedRun::for_each_step(const std::function<void(const StepRecord&)>& visit, const Selection& selection) const {
   for (std::size_t part = 0; part < parts_.size(); ++part) {
     std::int64_t end = std::numeric_limits<std::int64_t>::max();
     for (std::size_t later = part + 1; later < parts_.size(); ++later)
@@ -82,7 +82,7 @@ void JoinedRun::for_each_step(const std::function<void(const StepRecord&)>& visi
     const Places& places = places_[part];
     const bool same = std::all_of(places.begin(), places.end(), is_in_place);
     StepRecord moved;
-    parts_[part].for_each_step([&](const StepRecord& record) {
+    parts_[part].for_each_step(selection, [&](const StepRecord& record) {
       if (record.step >= end) return;
       if (same) return visit(record);
       moved.clear();

@@ -20,12 +20,13 @@ std::vector<Parts> joined(const std::vector<std::filesystem::path>& files);
 /// Several parts as one run: subjects that a later part shares with an earlier one keep their place, by name.
 class JoinedRun {
  public:
-  explicit JoinedRun(const Parts& parts);
+  /// @param known subjects that have their places already.
+  explicit JoinedRun(const Parts& parts, const Run& known = {});
 
   const Run& run() const { return run_; }
   /// Calls `visit` for every step in order. Steps of a part that the next one made again, from an earlier checkpoint,
   /// are left out: the weights that they led to were abandoned.
-  void for_each_step(const std::function<void(const StepRecord&)>& visit) const;
+  void for_each_step(const std::function<void(const StepRecord&)>& visit, const Selection& selection = {}) const;
 
  private:
   using Places = std::array<std::vector<std::size_t>, kAxisCount>;  ///< In the joined run, of each subject of a part.

@@ -8,6 +8,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <gradhealth/ranks.h>
+
 #include "hooks/statistics/reading.h"
 #include "hooks/statistics/row_spread.h"
 #include "hooks/statistics/tensor_sums.h"
@@ -32,7 +34,8 @@ bool differ(const ElementSums& a, const ElementSums& b) { return a.sum != b.sum 
 
 }  // namespace
 
-ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run) : parameters_(parameters) {
+ParameterRecorder::ParameterRecorder(const WatchedParameters& parameters, Run& run, Fingerprints fingerprints)
+    : parameters_(parameters), fingerprints_(fingerprints) {
   announce(run);
 }
 
@@ -123,6 +126,8 @@ void ParameterRecorder::record(ParameterReadings& readings, const Readback& read
     row.set(Quantity::kWeightNorm, i, one.weight->norm() * std::sqrt(share));
     row.set(Quantity::kWeightNonfinite, i, static_cast<double>(one.weight->nonfinite));
     if (one.row_spread) row.set(Quantity::kRowSpread, i, *one.row_spread);
+    if (fingerprints_ == Fingerprints::kTaken && one.sample.taken())
+      row.set(Quantity::kWeightFingerprint, i, fingerprint(one.sample.values().data(), one.sample.values().size()));
   }
   if (any_gradient) row.set(Quantity::kGlobalGradientNorm, std::sqrt(squares));
   record_alignment(readings, row);

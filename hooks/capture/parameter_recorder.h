@@ -44,7 +44,8 @@ struct ParameterReadings {
 /// Reads the parameters and their gradients into the rows of a run.
 class ParameterRecorder {
  public:
-  ParameterRecorder(const WatchedParameters& parameters, Run& run);
+  enum class Fingerprints : std::uint8_t { kNone, kTaken };
+  ParameterRecorder(const WatchedParameters& parameters, Run& run, Fingerprints fingerprints);
 
   /// Makes subjects of the parameters that have been added since.
   void announce(Run& run);
@@ -79,6 +80,7 @@ class ParameterRecorder {
   const at::Tensor& places(const at::Tensor& weight);
 
   const WatchedParameters& parameters_;
+  Fingerprints fingerprints_;
   std::vector<ElementSample> previous_gradients_;  ///< By parameter, of the recorded step before.
   ElementSample now_;                              ///< Of the weight in question.
   std::vector<bool> frozen_;                       ///< By parameter, at the last recorded step.

@@ -25,7 +25,9 @@ Recording::Recording(const NamedTensors& parameters, const NamedTensors& buffers
       messenger_(messenger),
       optimizer_(optimizer),
       parameters_(parameters),
-      parameter_recorder_(parameters_, run_),
+      parameter_recorder_(parameters_, run_,
+                          options.ranks.world_size > 1 ? ParameterRecorder::Fingerprints::kTaken
+                                                       : ParameterRecorder::Fingerprints::kNone),
       output_(options.diagnosis, options.rules.empty() ? catalogue() : options.rules),
       schedule_(schedule_options(options)),
       vital_signs_(parameters_),
@@ -36,6 +38,10 @@ Recording::Recording(const NamedTensors& parameters, const NamedTensors& buffers
       completion_(run_, parameter_recorder_, loss_watch_),
       step_(options.first_step) {
   run_.info = describe_run(options, optimizer);
+  if (!options.ranks.exchange || options.ranks.world_size < 2) return;
+  if (options.ranks.rank == 0) announce_ranks(options.ranks.world_size, run_);
+  ranks_.emplace(options.ranks, parameters_.all().size(), options.first_step,
+                 [this](std::int64_t step) { return schedule_.is_common(step); });
 }
 
 void Recording::open(const std::filesystem::path& file, UpdateWatch::Tell tell) {
@@ -311,8 +317,21 @@ void Recording::deliver(Waiting waiting) {
 void Recording::finish(StepInFlight& step) {
   if (step.purpose != StepInFlight::Purpose::kRecord) return;
   completion_.record_update(step);
-  output_.take(run_, step.row, messenger_);
-  if (schedule_.observe_bytes(output_.bytes())) note_schedule(step.row.step, "the file approaches its size limit");
+  if (!ranks_) return take(step.row);
+  ranks_->add(step.row, [this](StepRecord& row) { take(row); });
+  note_ranks();
+}
+
+void Recording::take(StepRecord& row) {
+  output_.take(run_, row, messenger_);
+  if (schedule_.observe_bytes(output_.bytes())) note_schedule(row.step, "the file approaches its size limit");
+}
+
+void Recording::note_ranks() {
+  const std::optional<std::string> failure = ranks_->take_failure();
+  if (!failure) return;
+  output_.note({step_, "monitor", "", "the ranks are not compared any more: " + *failure});
+  messenger_.usage("the ranks are not compared any more: " + *failure);
 }
 
 void Recording::step_returns() {
@@ -343,6 +362,10 @@ void Recording::finish() {
   }
   read_update(Ending::kRunEnds);
   deliver(Waiting::kUntilReady);
+  if (ranks_) {
+    ranks_->finish([this](StepRecord& row) { take(row); });
+    note_ranks();
+  }
   if (left_out_ > 0)
     output_.note(
         {step_, "monitor", "", fmt::format("{} steps were not recorded: the device was too far behind", left_out_)});

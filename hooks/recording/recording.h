@@ -21,6 +21,7 @@
 #include "hooks/origin/origin_finder.h"
 #include "hooks/probes/prober.h"
 #include "hooks/recording/cost_meter.h"
+#include "hooks/recording/rank_comparison.h"
 #include "hooks/recording/row_completion.h"
 #include "hooks/run_output.h"
 #include "hooks/steps/accumulation_hooks.h"
@@ -127,6 +128,8 @@ class Recording {
   void read_update(Ending ending) { queue_.read_update(ending, parameter_recorder_); }
   void deliver(Waiting waiting);
   void finish(StepInFlight& step);
+  void take(StepRecord& row);
+  void note_ranks();
   void note_schedule(std::int64_t step, const char* reason);
 
   const MonitorOptions& options_;
@@ -145,6 +148,7 @@ class Recording {
   GraphWatch graph_watch_;
   LossWatch loss_watch_;
   RowCompletion completion_;
+  std::optional<RankComparison> ranks_;  ///< If ranks are compared while they train.
   StepDoubts doubts_;
   NamedValues named_;
   CostMeter cost_;

@@ -21,14 +21,20 @@ constexpr double kCostPerMeasured = 2;
 Schedule::Schedule(const ScheduleOptions& options)
     : options_(options), exact_until_(options.first_step + kDenseStart) {}
 
+std::int64_t Schedule::common_interval(std::int64_t step) const {
+  if (options_.every != 0) return options_.every;
+  std::int64_t interval = kInterval;
+  for (std::int64_t from = kGrowingFrom; step >= from && interval < kMostInterval; from *= 2) interval *= 2;
+  return interval > kMostInterval ? kMostInterval : interval;
+}
+
 std::int64_t Schedule::interval(std::int64_t step) const {
-  std::int64_t interval = options_.every;
-  if (interval == 0) {
-    interval = kInterval;
-    for (std::int64_t from = kGrowingFrom; step >= from && interval < kMostInterval; from *= 2) interval *= 2;
-    interval = (interval > kMostInterval ? kMostInterval : interval) * cost_factor_;
-  }
-  return interval * size_factor_;
+  return common_interval(step) * (options_.every == 0 ? cost_factor_ : 1) * size_factor_;
+}
+
+bool Schedule::is_common(std::int64_t step) const {
+  if (options_.every == 0 && step - options_.first_step < kDenseStart) return true;
+  return step % common_interval(step) == 0;
 }
 
 bool Schedule::records(std::int64_t step) const {

@@ -26,6 +26,9 @@ class Schedule {
 
   /// Whether `step` is recorded. Ask once per step, in order.
   bool records(std::int64_t step) const;
+  /// Whether every rank of a training records `step`: what neither budget nor size nor suspicion changes. They may add
+  /// steps or, where a file fills up, leave some out.
+  bool is_common(std::int64_t step) const;
   /// Takes in what recording a step cost beside the bare step. Returns whether the spacing has changed.
   bool observe_cost(std::int64_t step, double own_seconds, double step_seconds);
   /// Takes in the size of the file. Returns whether the spacing has changed.
@@ -42,6 +45,8 @@ class Schedule {
   std::int64_t interval(std::int64_t step) const;
 
  private:
+  std::int64_t common_interval(std::int64_t step) const;
+
   ScheduleOptions options_;
   std::int64_t cost_factor_ = 1;
   std::int64_t size_factor_ = 1;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -116,6 +117,29 @@ class TrainingStopped : public std::runtime_error {
   Finding finding_;
 };
 
+/// Carries numbers between the ranks of a training; ranks_of() in hooks_ranks.h makes one of a process group. Its own
+/// failures end the comparison of the ranks, and nothing else.
+class RankExchange {
+ public:
+  virtual ~RankExchange() = default;
+  /// Begins to send to all ranks, without waiting. All ranks call it as often, in the same order, with as many numbers.
+  virtual void start(const std::vector<double>& mine) = 0;
+  /// The oldest exchange that is complete, by rank; nothing while there is none.
+  /// @throws std::exception if it has failed.
+  virtual std::optional<std::vector<std::vector<double>>> finished() = 0;
+};
+
+/// Which of several processes this is, that train replicas of one model. Each has its own file in the run's directory,
+/// `rank-2.h5`, and only rank 0 prints findings.
+struct Ranks {
+  /// 0: what the environment says in RANK and WORLD_SIZE, as launchers set them; one process where it does not.
+  std::int64_t world_size = 0;
+  std::int64_t rank = 0;
+  /// Compares weights, losses and gradient norms of all ranks during the training; null: the tools do it afterwards,
+  /// from the files.
+  std::shared_ptr<RankExchange> exchange;
+};
+
 struct MonitorOptions {
   /// Tells models of one run apart; also the file's name when the path is a directory.
   std::string name;
@@ -142,6 +166,7 @@ struct MonitorOptions {
   /// Number of the first step, where a training goes on from a checkpoint: the updates made before. The run goes on in
   /// a further file, run-2.h5 after run.h5, which the tools read after the first.
   std::int64_t first_step = 0;
+  Ranks ranks;
 };
 
 enum class MonitorState : std::uint8_t {
@@ -181,7 +206,8 @@ struct MonitorStatus {
 /// updates of the model in automatic mode.
 class Monitor {
  public:
-  /// @param path run file to create, or a directory (existing, or ending in a slash) for `<name>.h5`.
+  /// @param path run file to create, or a directory (existing, or ending in a slash) for `<name>.h5`. With several
+  /// ranks `run.h5` means the directory `run`, and the file in it is `<name>-rank-<rank>.h5`.
   /// @throws UsageError if the model has no parameters, an option is out of range or the path cannot be a run file.
   /// @throws IoError if the file cannot be created.
   Monitor(torch::nn::Module& module, std::filesystem::path path, MonitorOptions options = {});

@@ -74,12 +74,14 @@ class PlotCollector {
   std::unique_ptr<Impl> impl_;
 };
 
-/// One run file, judged.
+/// One run file, or those of all ranks of a training, judged.
 struct ModelReport {
   Run run;
   Diagnosis diagnosis;
   Plots plots;
-  bool finished = true;  ///< The file was closed by its trainer.
+  bool finished = true;  ///< The file was closed by its trainer; with several ranks, every one of them.
+  /// With several ranks, those that did not finish: "rank 2 of 4, last seen at step 57".
+  std::vector<std::string> unfinished_ranks;
 };
 
 /// One run: one or several models.

@@ -19,8 +19,9 @@ enum class Axis : std::uint8_t {
   kParameter,   ///< Parameters, in `named_parameters()` order.
   kActivation,  ///< Activations, in the order of their first forward pass.
   kFeature,     ///< Features (or channels) of the model's input.
+  kRank,        ///< Processes that train replicas of the model, rank 0 first.
 };
-inline constexpr std::size_t kAxisCount = 5;
+inline constexpr std::size_t kAxisCount = 6;
 
 /// Everything that is recorded. `quantities()` says what each one means.
 enum class Quantity : std::uint8_t {
@@ -99,8 +100,14 @@ enum class Quantity : std::uint8_t {
   kInputMax,
   kInputNonfinite,
   kInputIntegerFraction,
+  kWeightFingerprint,
+  kReplicasDiffering,
+  kRankLoss,
+  kRankGradientNorm,
+  kRankNonfinite,
+  kRankParametersDiffering,
 };
-inline constexpr std::size_t kQuantityCount = 75;
+inline constexpr std::size_t kQuantityCount = 81;
 
 /// How a quantity is stored.
 enum class Precision : std::uint8_t { kFloat32, kFloat64 };
@@ -119,10 +126,10 @@ struct QuantityInfo {
 const std::array<QuantityInfo, kQuantityCount>& quantities();
 const QuantityInfo& info(Quantity quantity);
 
-/// "run", "named", "parameter", "activation", "feature".
+/// "run", "named", "parameter", "activation", "feature", "rank".
 std::string_view name(Axis axis);
 
-/// One parameter, activation, input feature or named value.
+/// One parameter, activation, input feature, named value or rank.
 struct Subject {
   std::string name;       ///< Parameter "conv1.weight"; activation "conv1" or "conv1:relu"; feature "channel 0".
   std::string module;     ///< Module path, "conv1"; empty for features and named values.
@@ -148,6 +155,8 @@ struct RunInfo {
                                 ///< "density"; empty: nothing.
   std::int64_t first_step = 0;  ///< Updates made before this file's first step, by an earlier part of the run.
   std::string continues;        ///< File name of that part, in the same directory; empty if there is none.
+  std::int64_t rank = 0;        ///< Of the process, in a training of
+  std::int64_t world_size = 1;  ///< so many, each with a replica of the model and a file of its own.
 };
 
 /// Who was recorded. Subjects are only ever appended.

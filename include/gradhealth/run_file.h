@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -77,6 +78,13 @@ enum class RunState : std::uint8_t {
   kRecovered,  ///< Copied by recover() from an unfinished file, or from a damaged one.
 };
 
+/// What of a run to read.
+struct Selection {
+  std::vector<Quantity> quantities;  ///< Empty: all, and the events of each step.
+  std::int64_t from_step = std::numeric_limits<std::int64_t>::min();  ///< Rows of earlier steps are passed over, …
+  std::int64_t until_step = std::numeric_limits<std::int64_t>::max();  ///< … and of this and later ones.
+};
+
 /// Reads a run file: finished, live, or left by a crashed trainer. Trusts nothing in it.
 class RunReader {
  public:
@@ -94,6 +102,8 @@ class RunReader {
   /// Calls `visit` for every committed row in order, each with the events of its step. Reads in blocks:
   /// memory does not grow with the number of rows. The record is reused between calls.
   void for_each_step(const std::function<void(const StepRecord&)>& visit) const;
+  /// The same of a part of it; nothing else is read.
+  void for_each_step(const Selection& selection, const std::function<void(const StepRecord&)>& visit) const;
   /// All events, in the order written.
   std::vector<Event> events() const;
 

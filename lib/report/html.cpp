@@ -135,7 +135,8 @@ void write_run(std::ostream& out, const Report& report) {
     out << "<dl>\n";
     write_entry(out, "Model", run.name);
     write_entry(out, "Recorded steps", fmt::format("{}", model.diagnosis.steps));
-    write_entry(out, "Recording", model.finished ? "finished" : "not finished");
+    write_entry(out, "Recording", model.finished ? "finished" : "not finished" + unfinished_ranks(model));
+    if (run.world_size > 1) write_entry(out, "Ranks", fmt::format("{}", run.world_size));
     write_entry(out, "Parameters", fmt::format("{}", model.run.of(Axis::kParameter).size()));
     write_entry(out, "Optimizer", optimizer(run));
     write_entry(out, "Started (UTC)", run.created_utc);

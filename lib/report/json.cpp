@@ -105,6 +105,8 @@ Json to_json(const ModelReport& model) {
           {"verdict", name(model.diagnosis.verdict)},
           {"steps", model.diagnosis.steps},
           {"finished", model.finished},
+          {"world_size", run.world_size},
+          {"unfinished_ranks", model.unfinished_ranks},
           {"created_utc", run.created_utc},
           {"command_line", run.command_line},
           {"libraries", run.libraries},

@@ -80,13 +80,21 @@ std::string model_name(const ModelReport& model) {
   return model.run.info.name.empty() ? "unnamed model" : model.run.info.name;
 }
 
+std::string unfinished_ranks(const ModelReport& model) {
+  if (model.unfinished_ranks.empty()) return {};
+  std::string text = fmt::format(" ({}", model.unfinished_ranks.front());
+  if (model.unfinished_ranks.size() > 1) text += fmt::format(", and {} more", model.unfinished_ranks.size() - 1);
+  return text + ")";
+}
+
 std::string undecided_because(const ModelReport& model) {
   if (model.diagnosis.verdict == Verdict::kUnhealthy) return {};
   std::string reason;
   if (model.diagnosis.verdict == Verdict::kUndecided)
     reason = model.diagnosis.undecided_because.empty() ? "too little was seen" : model.diagnosis.undecided_because;
   if (model.finished) return reason;
-  return reason.empty() ? kNotFinished : reason + "; " + kNotFinished;
+  const std::string unfinished = kNotFinished + unfinished_ranks(model);
+  return reason.empty() ? unfinished : reason + "; " + unfinished;
 }
 
 Summary summarize(const Report& report) {

@@ -29,6 +29,9 @@ Summary summarize(const Report& report);
 /// The model's name, or "unnamed model".
 std::string model_name(const ModelReport& model);
 
+/// " (rank 2 of 4, last seen at step 57, and 1 more)"; empty if there is none.
+std::string unfinished_ranks(const ModelReport& model);
+
 /// Why a model is not healthy though nothing speaks against it; empty if it is decided.
 std::string undecided_because(const ModelReport& model);
 

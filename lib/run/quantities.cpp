@@ -148,6 +148,16 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
     {Quantity::kInputNonfinite, Axis::kFeature, f32, "nonfinite", "elements", "NaN or infinite values."},
     {Quantity::kInputIntegerFraction, Axis::kFeature, f32, "integer_fraction", "1",
      "Share of the finite values that are whole numbers."},
+    {Quantity::kWeightFingerprint, Axis::kParameter, f32, "weight_fingerprint", "1",
+     "24 bits that depend on every bit of the sampled elements, as step() found them; with several ranks only."},
+    {Quantity::kReplicasDiffering, Axis::kParameter, f32, "replicas_differing", "ranks",
+     "Ranks whose weight_fingerprint is not rank 0's; in rank 0's file."},
+    {Quantity::kRankLoss, Axis::kRank, f64, "loss", "loss", "Each rank's loss; in rank 0's file, as all of this axis."},
+    {Quantity::kRankGradientNorm, Axis::kRank, f64, "gradient_norm", "loss", "Each rank's global gradient norm."},
+    {Quantity::kRankNonfinite, Axis::kRank, f32, "nonfinite", "1",
+     "1 if the rank's loss or a gradient was NaN or infinite, else 0; not recorded: the rank did not take part."},
+    {Quantity::kRankParametersDiffering, Axis::kRank, f32, "parameters_differing", "parameters",
+     "Parameters whose weight_fingerprint is not rank 0's."},
 }};
 
 constexpr bool in_enumeration_order() {
@@ -164,7 +174,7 @@ const std::array<QuantityInfo, kQuantityCount>& quantities() { return kQuantitie
 const QuantityInfo& info(Quantity quantity) { return kQuantities[static_cast<std::size_t>(quantity)]; }
 
 std::string_view name(Axis axis) {
-  constexpr std::array<std::string_view, kAxisCount> names{"run", "named", "parameter", "activation", "feature"};
+  constexpr std::array<std::string_view, kAxisCount> names{"run", "named", "parameter", "activation", "feature", "rank"};
   return names[static_cast<std::size_t>(axis)];
 }
 

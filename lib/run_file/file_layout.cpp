@@ -84,6 +84,10 @@ void FileWriter::write_info(const RunInfo& info) {
   if (info.weight_decay) put_number("weight_decay", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &*info.weight_decay);
   if (info.first_step > 0) put_number("first_step", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.first_step);
   if (archive_ && !archive_->lost.empty()) write_text_attribute(file_.get(), "lost", archive_->lost);
+  if (info.world_size > 1) {
+    put_number("rank", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.rank);
+    put_number("world_size", H5T_STD_I64LE, H5T_NATIVE_INT64, &info.world_size);
+  }
   if (!info.continues.empty()) write_text_attribute(file_.get(), "continues", info.continues);
 }
 

@@ -26,6 +26,11 @@ void RunReader::for_each_step(const std::function<void(const StepRecord&)>& visi
   impl_->for_each_step(visit);
 }
 
+void RunReader::for_each_step(const Selection& selection, const std::function<void(const StepRecord&)>& visit) const {
+  const run_file::QuietErrors quiet;
+  impl_->for_each_step(selection, visit);
+}
+
 std::vector<Event> RunReader::events() const {
   const run_file::QuietErrors quiet;
   return impl_->events();

@@ -13,7 +13,7 @@ namespace gradhealth::run_file {
 
 inline constexpr const char* kSchema = "gradhealth-run";
 inline constexpr int kMajorVersion = 1;
-inline constexpr int kMinorVersion = 3;
+inline constexpr int kMinorVersion = 4;
 
 inline constexpr const char* kState = "state";
 inline constexpr const char* kCommittedRows = "committed_rows";
@@ -40,7 +40,8 @@ inline constexpr std::array<TextColumn, 3> kEventColumns{{{"kind", 32}, {"subjec
 inline constexpr std::size_t kAttributeWidth = 1024;
 
 /// The axes that have subjects; kRun's quantities stand in the root.
-inline constexpr std::array<Axis, 4> kSubjectAxes{Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature};
+inline constexpr std::array<Axis, 5> kSubjectAxes{Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature,
+                                                  Axis::kRank};
 
 /// "loss", "parameter/gradient_norm".
 std::string path_of(const QuantityInfo& quantity);

@@ -95,9 +95,11 @@ hsize_t StoredRun::readable_end(const CheckedDataset& dataset, hsize_t first, hs
   return std::max(size, first);
 }
 
-std::vector<StoredRun::Column> StoredRun::open_columns() const {
+std::vector<StoredRun::Column> StoredRun::open_columns(const Selection& selection) const {
+  const std::vector<Quantity>& wanted = selection.quantities;
   std::vector<Column> columns;
   for (const QuantityInfo& info : quantities()) {
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), info.id) == wanted.end()) continue;
     const std::string object = path_of(info);
     const bool by_subject = info.axis != Axis::kRun;
     attempt(object, rows_, rows_, [&] {
@@ -141,8 +143,15 @@ void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visi
   for_each_step(visit, progress);
 }
 
-void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress) const {
-  std::vector<Column> columns = open_columns();
+void StoredRun::for_each_step(const Selection& selection, const std::function<void(const StepRecord&)>& visit) const {
+  Progress progress;
+  if (selection.quantities.empty()) progress.events = events();
+  for_each_step(visit, progress, selection);
+}
+
+void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress,
+                              const Selection& selection) const {
+  std::vector<Column> columns = open_columns(selection);
   CheckedDataset times;
   attempt(kWallTime, rows_, rows_, [&] {
     times = file_.open(kWallTime, CheckedFile::Type::kFloat64, 1);
@@ -171,7 +180,7 @@ void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visi
     }
     for (Column& column : columns) read_block(column, first, count);
     for (hsize_t i = 0; i < count; ++i) {
-      if (steps[i] == kNoStep) continue;
+      if (steps[i] == kNoStep || steps[i] < selection.from_step || steps[i] >= selection.until_step) continue;
       record.clear();
       record.step = steps[i];
       record.wall_time = time_block[i];

@@ -29,9 +29,11 @@ class StoredRun {
 
   /// Every row, each with the events of its step.
   void for_each_step(const std::function<void(const StepRecord&)>& visit) const;
+  void for_each_step(const Selection& selection, const std::function<void(const StepRecord&)>& visit) const;
   /// The same from where `progress` stands, with its events; those of steps that were visited earlier come with the
   /// first row. Moves `progress` on.
-  void for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress) const;
+  void for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress,
+                     const Selection& selection = {}) const;
   /// In the order written.
   std::vector<Event> events(std::int64_t from = 0) const;
 
@@ -63,7 +65,7 @@ class StoredRun {
                                          std::int64_t missing) const;
   void read_text(const std::string& object, hsize_t first, hsize_t count,
                  const std::function<void(std::size_t, std::string&&)>& put) const;
-  std::vector<Column> open_columns() const;
+  std::vector<Column> open_columns(const Selection& selection) const;
   void read_block(Column& column, hsize_t first, hsize_t count) const;
   /// The end of the entries from `first` to `first + count` that the dataset is long enough for.
   hsize_t readable_end(const CheckedDataset& dataset, hsize_t first, hsize_t count, hsize_t of,

@@ -14,6 +14,7 @@ namespace gradhealth::run_file {
 namespace {
 
 constexpr std::int64_t kMostSubjects = 1'000'000;
+constexpr double kMostRanks = 1 << 24;
 constexpr double kMostSteps = static_cast<double>(std::int64_t{1} << 40);
 constexpr hsize_t kTextBlock = 4096;
 constexpr std::int64_t kNoStep = std::numeric_limits<std::int64_t>::min();
@@ -52,6 +53,14 @@ void StoredRun::read_info() {
     if (!(first_step >= 0 && first_step < kMostSteps))
       file_.damaged("first_step", fmt::format("has the unreasonable value {:g}", first_step));
     info.first_step = static_cast<std::int64_t>(first_step);
+  });
+  attempt("world_size", 1, 1, [&] {
+    const double size = file_.number_attribute("world_size").value_or(1);
+    const double rank = file_.number_attribute("rank").value_or(0);
+    if (!(size >= 1 && size <= kMostRanks && rank >= 0 && rank < size))
+      file_.damaged("world_size", fmt::format("has the unreasonable value {:g} with rank {:g}", size, rank));
+    info.world_size = static_cast<std::int64_t>(size);
+    info.rank = static_cast<std::int64_t>(rank);
   });
   if (lost_ == nullptr) return;
   const double minor = file_.number_attribute("schema_minor_version").value_or(0);

@@ -1,7 +1,9 @@
 // The code of every recommendation that the tests of the rules bring about, each in a function with what a trainer has
 // around it. That this compiles is the test.
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/torch.h>
 
+#include <chrono>
 #include <cmath>
 #include <deque>
 #include <filesystem>
@@ -36,6 +38,9 @@ using Loader = decltype(make_loader());
 [[maybe_unused]] torch::nn::Embedding embedding{nullptr};
 [[maybe_unused]] torch::nn::TransformerEncoder encoder{nullptr};
 [[maybe_unused]] torch::Tensor indices, source;
+
+/// What a data-parallel training has by name.
+[[maybe_unused]] c10::intrusive_ptr<c10d::ProcessGroup> process_group;
 
 }  // namespace
 

@@ -14,6 +14,7 @@ using Names = std::set<std::string, std::less<>>;
 const std::map<std::string, Names, std::less<>> kMayInclude{
     {"lib/stats", {}},
     {"lib/run", {}},
+    {"lib/ranks", {"run"}},
     {"lib/run_file", {"run"}},
     {"lib/rules", {"run", "stats"}},
     {"lib/diagnosis", {"rules", "run", "stats"}},
@@ -21,8 +22,9 @@ const std::map<std::string, Names, std::less<>> kMayInclude{
     {"lib/export", {"report", "run"}},
     {"lib/report", {"diagnosis", "rules", "run", "stats"}},
     {"lib/comparison", {"diagnosis", "report", "rules", "run", "stats"}},
-    {"hooks", {"diagnosis", "rules", "run", "run_file"}},
-    {"tools", {"comparison", "config", "diagnosis", "export", "report", "rules", "run", "run_file"}},
+    {"hooks", {"diagnosis", "ranks", "rules", "run", "run_file"}},
+    {"tools", {"comparison", "config", "diagnosis", "export", "ranks", "report", "rules", "run",
+               "run_file"}},
     {"tools/demo", {"diagnosis", "hooks", "report", "rules", "run", "run_file"}},
 };
 
