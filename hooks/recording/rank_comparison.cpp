@@ -130,9 +130,13 @@ void RankComparison::finish(const Take& take) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     receive();
   }
+  abandon(take);
+}
+
+void RankComparison::abandon(const Take& take) {
+  exchange_.reset();
   for (Held& held : held_) held.waits = false;
   hand_on(take);
-  exchange_.reset();
 }
 
 std::optional<std::string> RankComparison::take_failure() { return std::exchange(failure_, std::nullopt); }

@@ -31,6 +31,8 @@ class RankComparison {
   void add(const StepRecord& row, const Take& take);
   /// Waits for the others' numbers, two seconds at most, and hands on the rest.
   void finish(const Take& take);
+  /// Hands on the rest at once, and asks nobody any more.
+  void abandon(const Take& take);
   /// Why the others are not asked any more, once.
   std::optional<std::string> take_failure();
 

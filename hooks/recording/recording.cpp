@@ -390,6 +390,10 @@ void Recording::abandon(const std::string& error) noexcept {
   stop();
   queue_.clear();
   try {
+    if (ranks_) ranks_->abandon([this](StepRecord& row) { take(row); });
+  } catch (...) {  // The file takes nothing any more.
+  }
+  try {
     output_.note({step_, "monitor", "", "recording stopped: " + error});
   } catch (...) {  // Out of memory for the text.
   }
