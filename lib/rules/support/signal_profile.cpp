@@ -16,6 +16,7 @@ bool SignalProfile::is_geometric(double log_growth) const {
 
 SignalProfile signal_profile(const StepRecord& record, const Layers& layers, std::vector<double>& scratch) {
   SignalProfile profile;
+  if (record.values(Quantity::kActivationRms).empty()) return profile;
   scratch.resize(layers.all().size());
   std::size_t factors = 0;
   for (std::size_t i = 0; i + 1 < layers.all().size(); ++i) {

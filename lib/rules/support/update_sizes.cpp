@@ -17,6 +17,7 @@ UpdateSizes update_sizes(const Run& run, const StepRecord& record, const Layers&
   double* const gradients = scratch.data() + layers.all().size();
   double most = 0;
   double least = 0;
+  if (record.values(Quantity::kUpdateRatio).empty()) return sizes;
   for (const Layer& layer : layers.all()) {
     const double ratio = record.at(Quantity::kUpdateRatio, layer.parameter);
     const double relative = relative_gradient(record, layer);

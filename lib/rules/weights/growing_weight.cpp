@@ -34,11 +34,14 @@ class GrowingWeight final : public Judge {
     harm_.observe(run, record);
     if (const double rate = record.at(Quantity::kLearningRate); rate > 0) rate_ = rate;
     meet(run);
+    if (!any_grown_ && record.values(Quantity::kWeightNorm).empty()) return alarm_.set(0);
+    any_grown_ = false;
     bool seen = false;
     std::size_t level = 0;
     for (Weight& weight : weights_) {
       if (!weight.judged) continue;
       seen |= observe_weight(weight, record);
+      any_grown_ = any_grown_ || weight.since;
       if (const auto now = severity(weight)) level += static_cast<std::size_t>(*now) + 1;
     }
     steps_ += seen ? 1 : 0;
@@ -165,6 +168,7 @@ class GrowingWeight final : public Judge {
   Alarm alarm_;
   Layers layers_;
   std::vector<Weight> weights_;
+  bool any_grown_ = false;  ///< To twice what it started from.
   std::size_t activations_ = 0;
   std::size_t steps_ = 0;
   std::int64_t last_step_ = 0;
