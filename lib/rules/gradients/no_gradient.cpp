@@ -73,11 +73,8 @@ class NoGradient final : public Judge {
   static bool is_settled(const State& state) { return state.frozen || state.received; }
 
   static bool was_looked_at(const StepRecord& record) {
-    const auto any = [&record](Quantity quantity) {
-      const std::vector<double>& values = record.values(quantity);
-      return std::any_of(values.begin(), values.end(), [](double value) { return !std::isnan(value); });
-    };
-    return any(Quantity::kGradientNorm) || any(Quantity::kWeightNorm) || any(Quantity::kGradientNonfinite);
+    return any_recorded(record, Quantity::kGradientNorm) || any_recorded(record, Quantity::kWeightNorm) ||
+           any_recorded(record, Quantity::kGradientNonfinite);
   }
 
   static void look_at(State& state, const StepRecord& record, std::size_t index) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -24,10 +25,13 @@ class SymmetricWeight final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
     meet(run);
+    if (calm_ && says_nothing_new(record)) return alarm_.set(0);
+    calm_ = true;
     std::size_t level = 0;
     for (std::size_t i = 0; i < weights_.size(); ++i) {
       if (!weights_[i].judged) continue;
       observe_weight(weights_[i], record, i);
+      calm_ = calm_ && weights_[i].trained && weights_[i].streak == 0;
       if (const auto now = severity(weights_[i])) level += static_cast<std::size_t>(*now) + 1;
     }
     alarm_.set(level);
@@ -65,6 +69,7 @@ class SymmetricWeight final : public Judge {
     for (std::size_t i = weights_.size(); i < parameters.size(); ++i) {
       const std::vector<std::int64_t> sizes = sizes_of(parameters[i].shape);
       weights_.emplace_back();
+      calm_ = false;
       subjects_.push_back(parameters[i]);
       weights_.back().judged = parameters[i].kind == "weight" && sizes.size() >= 2 && sizes[0] >= 2;
     }
@@ -72,6 +77,12 @@ class SymmetricWeight final : public Judge {
       if (is_embedding(activations[activations_].kind) || is_norm(activations[activations_].kind))
         for (std::size_t i = 0; i < weights_.size(); ++i)
           if (subjects_[i].module == activations[activations_].module) weights_[i].judged = false;
+  }
+
+  /// Rows are compared in few of the recorded steps.
+  static bool says_nothing_new(const StepRecord& record) {
+    const std::vector<double>& norms = record.values(Quantity::kWeightNorm);
+    return record.values(Quantity::kRowSpread).empty() && std::find(norms.begin(), norms.end(), 0.0) == norms.end();
   }
 
   void observe_weight(Weight& weight, const StepRecord& record, std::size_t index) const {
@@ -123,6 +134,7 @@ class SymmetricWeight final : public Judge {
   Alarm alarm_;
   std::vector<Subject> subjects_;
   std::vector<Weight> weights_;  ///< As subjects_, apart from them: these are looked at in every step.
+  bool calm_ = false;  ///< All have a gradient, and none has rows that are the same.
   std::size_t activations_ = 0;
 };
 
