@@ -96,9 +96,8 @@ hsize_t StoredRun::readable_end(const CheckedDataset& dataset, hsize_t first, hs
   const hsize_t end = first + count;
   const hsize_t size = dataset.size.front();
   if (size >= end) return end;
-  attempt(object, static_cast<std::int64_t>(end - std::max(size, first)), static_cast<std::int64_t>(of), [&] {
-    file_.damaged(object, fmt::format("has {} rows of {} that were committed", size, of));
-  });
+  attempt(object, static_cast<std::int64_t>(end - std::max(size, first)), static_cast<std::int64_t>(of),
+          [&] { file_.damaged(object, fmt::format("has {} rows of {} that were committed", size, of)); });
   return std::max(size, first);
 }
 

@@ -16,8 +16,8 @@ namespace gradhealth::run_file {
 
 /// Where to go on in a file that grows.
 struct Progress {
-  std::int64_t rows = 0;        ///< Visited so far.
-  std::vector<Event> events{};  ///< Of steps to come.
+  std::int64_t rows = 0;                                              ///< Visited so far.
+  std::vector<Event> events{};                                        ///< Of steps to come.
   std::int64_t last_step = std::numeric_limits<std::int64_t>::min();  ///< Of the rows visited so far.
 };
 
@@ -49,9 +49,9 @@ class StoredRun {
     std::string object;
     CheckedDataset dataset;
     std::size_t width;
-    hsize_t block = 1;  ///< Rows that are read at once, from a multiple of them.
-    hsize_t first = 0;  ///< In memory: from here …
-    hsize_t end = 0;    ///< … to before here.
+    hsize_t block = 1;        ///< Rows that are read at once, from a multiple of them.
+    hsize_t first = 0;        ///< In memory: from here …
+    hsize_t end = 0;          ///< … to before here.
     bool is_written = false;  ///< Otherwise nothing was recorded in these rows.
     std::vector<float> floats{};
     std::vector<double> doubles{};

@@ -15,8 +15,8 @@ class History {
   /// Values that are not finite are left out.
   void push(double value);
   std::size_t count() const { return count_; }
-  /// Lower median of the stretches between two fractions (0 … 1) of the series; NaN if there is none. Costs nothing when
-  /// it was asked before and no stretch has been completed since.
+  /// Lower median of the stretches between two fractions (0 … 1) of the series; NaN if there is none. Costs nothing
+  /// when it was asked before and no stretch has been completed since.
   double level(double from, double to) const;
 
  private:

@@ -1,10 +1,12 @@
 // What it takes to judge a large run: the size of its file, and the time of reading it, of judging it, and of
 // `gradhealth check` and `gradhealth report` with the most memory that each of them used. Prints figures, asserts
 // nothing.
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -13,10 +15,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
-#include <fcntl.h>
 #include <gradhealth/diagnosis.h>
 #include <gradhealth/run_file.h>
 
@@ -26,14 +27,34 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds(const std::function<void()>& work) {
+/// On a machine that does other things as well, the processor's time says more.
+struct Time {
+  double wall = 0;
+  double processor = 0;
+};
+
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
+
+Time time_of(const std::function<void()>& work) {
+  rusage before{};
+  rusage after{};
+  getrusage(RUSAGE_SELF, &before);
   const auto start = Clock::now();
   work();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  const double wall = std::chrono::duration<double>(Clock::now() - start).count();
+  getrusage(RUSAGE_SELF, &after);
+  return {wall, seconds_of(after.ru_utime) + seconds_of(after.ru_stime) - seconds_of(before.ru_utime) -
+                    seconds_of(before.ru_stime)};
+}
+
+void print(const char* what, const Time& time, const std::string& more = "") {
+  fmt::print("{:<20} {:8.3f} s, {:8.3f} s of the processor{}\n", what, time.wall, time.processor, more);
 }
 
 struct Process {
-  double seconds = 0;
+  Time time;
   double mebibytes = 0;  ///< Largest resident set.
   int exit_code = -1;
 };
@@ -46,7 +67,7 @@ Process run_process(const std::vector<std::string>& arguments) {
   Process process;
   rusage used{};
   int status = 0;
-  process.seconds = seconds([&] {
+  process.time = time_of([&] {
     const pid_t child = fork();
     if (child < 0) throw std::runtime_error("fork failed");
     if (child == 0) {
@@ -58,36 +79,37 @@ Process run_process(const std::vector<std::string>& arguments) {
     }
     wait4(child, &status, 0, &used);
   });
+  process.time.processor = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
   process.mebibytes = static_cast<double>(used.ru_maxrss) / 1024;
   if (WIFEXITED(status)) process.exit_code = WEXITSTATUS(status);
   return process;
 }
 
 void print(const char* what, const Process& process) {
-  fmt::print("{:<28} {:8.3f} s {:8.0f} MiB   exit {}\n", what, process.seconds, process.mebibytes, process.exit_code);
+  print(what, process.time, fmt::format(", {:.0f} MiB, exit {}", process.mebibytes, process.exit_code));
 }
 
 void measure(const std::filesystem::path& path, const std::string& command, int rounds) {
   const gradhealth::RunReader reader(path);
-  fmt::print("{:<28} {:8.0f} MiB, {} rows\n", "file", static_cast<double>(std::filesystem::file_size(path)) / (1 << 20),
+  fmt::print("{:<20} {:8.1f} MiB, {} rows\n", "file", static_cast<double>(std::filesystem::file_size(path)) / (1 << 20),
              reader.rows());
   for (int round = 0; round < rounds; ++round) {
-    fmt::print("{:<28} {:8.3f} s\n", "reading", seconds([&] { reader.for_each_step([](const auto&) {}); }));
+    print("reading", time_of([&] { reader.for_each_step([](const auto&) {}); }));
     gradhealth::Diagnosis diagnosis;
-    const double judged = seconds([&] {
+    const Time judged = time_of([&] {
       gradhealth::Diagnoser diagnoser;
       reader.for_each_step([&](const auto& record) { diagnoser.observe(reader.run(), record); });
       diagnosis = diagnoser.diagnosis();
     });
-    fmt::print("{:<28} {:8.3f} s   {:.1f} us a row, {}\n", "reading and judging", judged,
-               1e6 * judged / static_cast<double>(std::max<std::int64_t>(reader.rows(), 1)),
-               std::string(gradhealth::name(diagnosis.verdict)));
+    const auto rows = static_cast<double>(std::max<std::int64_t>(reader.rows(), 1));
+    print("reading and judging", judged,
+          fmt::format(", {:.1f} us a row, {}", 1e6 * judged.processor / rows, gradhealth::name(diagnosis.verdict)));
     if (command.empty()) continue;
     const std::string page = path.string() + ".html";
     print("gradhealth check", run_process({command, "check", path.string()}));
     print("gradhealth report", run_process({command, "report", path.string(), "-o", page}));
     if (std::filesystem::exists(page))
-      fmt::print("{:<28} {:8.2f} MiB\n", "HTML", static_cast<double>(std::filesystem::file_size(page)) / (1 << 20));
+      fmt::print("{:<20} {:8.2f} MiB\n", "HTML", static_cast<double>(std::filesystem::file_size(page)) / (1 << 20));
     std::filesystem::remove(page);
   }
 }
@@ -121,8 +143,7 @@ int main(int argc, char** argv) {
   const std::filesystem::path path =
       keep ? std::filesystem::path(file)
            : std::filesystem::temp_directory_path() / fmt::format("gradhealth-bench-{}.h5", getpid());
-  if (!std::filesystem::exists(path))
-    fmt::print("{:<28} {:8.3f} s\n", "writing", seconds([&] { bench::write_run(path, options); }));
+  if (!std::filesystem::exists(path)) print("writing", time_of([&] { bench::write_run(path, options); }));
   if (!write_only) measure(path, command, rounds);
   if (!keep) std::filesystem::remove(path);
 }

@@ -184,8 +184,7 @@ class Training {
   void scale(Quantity quantity, double (*factor)(double depth)) {
     const std::size_t count = record_.values(quantity).size();
     for (std::size_t i = 0; i < count; ++i)
-      record_.set(quantity, i,
-                  record_.at(quantity, i) * factor(static_cast<double>(i) / static_cast<double>(count)));
+      record_.set(quantity, i, record_.at(quantity, i) * factor(static_cast<double>(i) / static_cast<double>(count)));
   }
 
   void spoil() {

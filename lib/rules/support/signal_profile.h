@@ -17,7 +17,8 @@ struct SignalProfile {
   std::size_t last = 0;    ///< Activation of the last of them.
   double first_rms = 0;
   double last_rms = 0;
-  double growth = std::numeric_limits<double>::quiet_NaN();   ///< ln(last_rms / first_rms); NaN with fewer than two layers.
+  double growth =
+      std::numeric_limits<double>::quiet_NaN();  ///< ln(last_rms / first_rms); NaN with fewer than two layers.
   /// Median over the layers of the logarithm of what one of them makes of it; likewise.
   double typical = std::numeric_limits<double>::quiet_NaN();
 

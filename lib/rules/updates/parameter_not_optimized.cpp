@@ -36,8 +36,7 @@ class ParameterNotOptimized final : public Judge {
     for (const Event& event : record.events) take_in(event);
     for (const std::size_t i : left_out_) look_at(states_[i], record, i);
     // Files of before this was looked for have none of these.
-    if (!std::isnan(record.at(Quantity::kUpdateGradientCosine)) ||
-        any_recorded(record, Quantity::kUnchangedFraction) ||
+    if (!std::isnan(record.at(Quantity::kUpdateGradientCosine)) || any_recorded(record, Quantity::kUnchangedFraction) ||
         !std::isnan(record.at(Quantity::kOptimizerStateNonfinite)))
       ++steps_;
     last_step_ = record.step;

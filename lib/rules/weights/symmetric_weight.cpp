@@ -134,7 +134,7 @@ class SymmetricWeight final : public Judge {
   Alarm alarm_;
   std::vector<Subject> subjects_;
   std::vector<Weight> weights_;  ///< As subjects_, apart from them: these are looked at in every step.
-  bool calm_ = false;  ///< All have a gradient, and none has rows that are the same.
+  bool calm_ = false;            ///< All have a gradient, and none has rows that are the same.
   std::size_t activations_ = 0;
 };
 
