@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -186,7 +187,10 @@ class StepRecord {
 
   /// The value, or NaN when nothing was recorded. A recorded value may be NaN or infinite too; the
   /// matching `…Nonfinite` quantity tells the two apart.
-  double at(Quantity quantity, std::size_t subject = 0) const;
+  double at(Quantity quantity, std::size_t subject = 0) const {
+    const std::vector<double>& column = values(quantity);
+    return subject < column.size() ? column[subject] : std::numeric_limits<double>::quiet_NaN();
+  }
   /// Rounds to the stored precision.
   void set(Quantity quantity, std::size_t subject, double value);
   void set(Quantity quantity, double value) { set(quantity, 0, value); }

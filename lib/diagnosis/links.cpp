@@ -31,13 +31,14 @@ DiagnosedFinding take_tree(std::vector<Finding>& findings, const std::vector<std
 Causality::Causality(const std::vector<RuleInfo>& rules) {
   for (const RuleInfo& rule : rules) {
     effects_[rule.id] = rule.effects;
-    for (const Effect& effect : rule.effects) leads_to_[rule.id][effect.rule] = true;
+    for (const Effect& effect : rule.effects) leads_to_[rule.id].insert(effect.rule);
   }
-  for (const RuleInfo& via : rules)
-    for (const RuleInfo& from : rules)
-      for (const RuleInfo& to : rules)
-        if (leads_to_[from.id].count(via.id) != 0 && leads_to_[via.id].count(to.id) != 0)
-          leads_to_[from.id][to.id] = true;
+  // Warshall's algorithm, a row at a time.
+  for (const auto& [via, effects] : leads_to_) {
+    const std::set<std::string> farther = effects;
+    for (auto& [from, all] : leads_to_)
+      if (all.count(via) != 0) all.insert(farther.begin(), farther.end());
+  }
 }
 
 std::size_t Causality::effect_count(const std::string& rule) const {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ class Causality {
 
  private:
   std::map<std::string, std::vector<Effect>> effects_;
-  std::map<std::string, std::map<std::string, bool>> leads_to_;  ///< Transitive.
+  std::map<std::string, std::set<std::string>> leads_to_;  ///< Transitive.
   std::size_t effect_count(const std::string& rule) const;
 };
 

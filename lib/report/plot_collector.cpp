@@ -24,14 +24,13 @@ void add(Decimator& columns, std::size_t series, double value, bool marked_nonfi
 
 PlotSeries plot_series(const Decimator& columns, std::size_t series) {
   PlotSeries plot;
-  const std::vector<Extremes>& values = columns.series(series);
+  const std::vector<Extremes> values = columns.series(series);
   if (values.empty()) return plot;
   plot.first_step = columns.steps();
   for (std::size_t i = 0; i < plot.first_step.size(); ++i) {
-    const Extremes column = i < values.size() ? values[i] : Extremes{};
-    plot.minimum.push_back(column.minimum);
-    plot.maximum.push_back(column.maximum);
-    plot.nonfinite.push_back(column.nonfinite);
+    plot.minimum.push_back(values[i].minimum);
+    plot.maximum.push_back(values[i].maximum);
+    plot.nonfinite.push_back(values[i].nonfinite);
   }
   return plot;
 }
@@ -63,7 +62,7 @@ PlotMatrix plot_matrix(const Decimator& columns, std::vector<std::string> subjec
   bool any = false;
   matrix.first_step = columns.steps();
   for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
-    const std::vector<Extremes>& values = columns.series(subject);
+    const std::vector<Extremes> values = columns.series(subject);
     any = any || !values.empty();
     matrix.maximum.emplace_back(matrix.first_step.size(), kNothing);
     matrix.nonfinite.emplace_back(matrix.first_step.size(), 0u);

@@ -9,11 +9,6 @@ constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
 
-double StepRecord::at(Quantity quantity, std::size_t subject) const {
-  const std::vector<double>& column = values(quantity);
-  return subject < column.size() ? column[subject] : kMissing;
-}
-
 void StepRecord::set(Quantity quantity, std::size_t subject, double value) {
   std::vector<double>& column = values_[static_cast<std::size_t>(quantity)];
   if (subject >= column.size()) column.resize(subject + 1, kMissing);

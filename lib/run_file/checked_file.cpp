@@ -167,6 +167,7 @@ std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type 
       if (length == 0 || bytes > kMostChunkBytes / length) damaged(object, "has chunks of an unreasonable size");
       bytes *= length;
     }
+    checked.chunk = std::move(chunk);
   } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
     damaged(object, "is stored in another file");
   }
@@ -214,6 +215,24 @@ void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector
       require(address, bytes);
     }
   }
+}
+
+bool CheckedFile::is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const {
+  if (dataset.chunk.empty()) return true;
+  const hsize_t width = dataset.chunk.size() > 1 ? dataset.chunk[1] : 1;
+  for (hsize_t row = first / dataset.chunk[0] * dataset.chunk[0]; row < end; row += dataset.chunk[0]) {
+    for (hsize_t column = 0; column < (dataset.chunk.size() > 1 ? columns : 1); column += width) {
+      const std::array<hsize_t, 2> at{row, column};
+      unsigned filters = 0;
+      haddr_t address = HADDR_UNDEF;
+      hsize_t bytes = 0;
+      // What cannot be looked up is for read() to tell.
+      if (H5Dget_chunk_info_by_coord(dataset.dataset.get(), at.data(), &filters, &address, &bytes) < 0 ||
+          address != HADDR_UNDEF)
+        return true;
+    }
+  }
+  return false;
 }
 
 void CheckedFile::read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,

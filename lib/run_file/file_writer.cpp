@@ -173,7 +173,9 @@ void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector
   column.columns = by_subject ? subjects_[static_cast<std::size_t>(quantity.axis)].count : 1;
   extend(column.dataset,
          by_subject ? std::vector<hsize_t>{column.rows, column.columns} : std::vector<hsize_t>{column.rows}, object);
-  if (column.columns == 0) return;
+  // What nobody records takes no room: unwritten parts read as missing, and readers find out that they need not.
+  const auto is_recorded = [&](const StepRecord& row) { return !row.values(quantity.id).empty(); };
+  if (column.columns == 0 || std::none_of(rows.begin(), rows.end(), is_recorded)) return;
   const std::size_t width = static_cast<std::size_t>(column.columns);
   double_buffer_.assign(rows.size() * width, kMissing);
   for (std::size_t i = 0; i < rows.size(); ++i) {

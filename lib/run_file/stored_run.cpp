@@ -16,13 +16,20 @@ namespace {
 
 constexpr std::int64_t kMostRows = std::int64_t{1} << 40;
 constexpr std::int64_t kMostEvents = 1'000'000;
-constexpr hsize_t kBlockBytes = 16u << 20;
+constexpr hsize_t kBlockBytes = 64u << 20;  ///< Of all quantities together.
 constexpr hsize_t kMostBlockRows = 1024;
 constexpr hsize_t kSmallestPart = 16;  ///< Rows of a damaged file that are given up together.
 constexpr std::int64_t kNoStep = std::numeric_limits<std::int64_t>::min();
 
 CheckedFile::Type type_of(Precision precision) {
   return precision == Precision::kFloat32 ? CheckedFile::Type::kFloat32 : CheckedFile::Type::kFloat64;
+}
+
+/// Rows of a quantity to read at once: whole chunks, so that none is read or unpacked twice, as far as `bytes` allow.
+hsize_t block_rows(const CheckedDataset& dataset, hsize_t row_bytes, hsize_t bytes) {
+  const hsize_t most = std::clamp<hsize_t>(bytes / row_bytes, 1, kMostBlockRows);
+  const hsize_t chunk = dataset.chunk.empty() ? 1 : dataset.chunk.front();
+  return most < chunk ? most : most / chunk * chunk;
 }
 
 std::string in_events(const char* column) { return std::string(kEventGroup) + "/" + column; }
@@ -89,9 +96,8 @@ hsize_t StoredRun::readable_end(const CheckedDataset& dataset, hsize_t first, hs
   const hsize_t end = first + count;
   const hsize_t size = dataset.size.front();
   if (size >= end) return end;
-  attempt(object, static_cast<std::int64_t>(end - std::max(size, first)), static_cast<std::int64_t>(of), [&] {
-    file_.damaged(object, fmt::format("has {} rows of {} that were committed", size, of));
-  });
+  attempt(object, static_cast<std::int64_t>(end - std::max(size, first)), static_cast<std::int64_t>(of),
+          [&] { file_.damaged(object, fmt::format("has {} rows of {} that were committed", size, of)); });
   return std::max(size, first);
 }
 
@@ -110,30 +116,63 @@ std::vector<StoredRun::Column> StoredRun::open_columns(const Selection& selectio
       readable_end(*dataset, 0, rows, rows, object);
       const std::size_t width =
           by_subject ? std::min<std::size_t>(run_.of(info.axis).size(), dataset->size[1]) : std::size_t{1};
-      if (width > 0) columns.push_back({&info, object, std::move(*dataset), width, {}, {}});
+      if (width > 0) columns.push_back({&info, object, std::move(*dataset), width});
     });
+  }
+  for (Column& column : columns) {
+    const hsize_t row_bytes = column.width * (column.info->precision == Precision::kFloat32 ? 4 : 8);
+    column.block = block_rows(column.dataset, row_bytes, kBlockBytes / columns.size());
   }
   return columns;
 }
 
-void StoredRun::read_block(Column& column, hsize_t first, hsize_t count) const {
+void StoredRun::read_block(Column& column, hsize_t row) const {
   const bool by_subject = column.info->axis != Axis::kRun;
   const bool single = column.info->precision == Precision::kFloat32;
+  column.first = row;
+  column.end = std::min((row / column.block + 1) * column.block, static_cast<hsize_t>(rows_));
+  const hsize_t end = std::min(column.end, column.dataset.size.front());
+  column.is_written = file_.is_written(column.dataset, row, end, column.width);
+  if (!column.is_written) return;
+  const std::size_t values = static_cast<std::size_t>(column.end - column.first) * column.width;
+  const bool whole = lost_ == nullptr && end == column.end;  // Then there is nothing that could be missing.
   if (single)
-    column.floats.assign(count * column.width, std::numeric_limits<float>::quiet_NaN());
+    whole ? column.floats.resize(values) : column.floats.assign(values, std::numeric_limits<float>::quiet_NaN());
   else
-    column.doubles.assign(count * column.width, std::numeric_limits<double>::quiet_NaN());
-  const hsize_t end = std::min(first + count, column.dataset.size.front());
-  if (end <= first) return;
-  read_parts(column.object, first, end - first, static_cast<hsize_t>(rows_), [&](hsize_t from, hsize_t rows) {
+    whole ? column.doubles.resize(values) : column.doubles.assign(values, std::numeric_limits<double>::quiet_NaN());
+  if (end <= row) return;
+  read_parts(column.object, row, end - row, static_cast<hsize_t>(rows_), [&](hsize_t from, hsize_t rows) {
     const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{from, 0} : std::vector<hsize_t>{from};
     const std::vector<hsize_t> size =
         by_subject ? std::vector<hsize_t>{rows, column.width} : std::vector<hsize_t>{rows};
-    const std::size_t at = static_cast<std::size_t>(from - first) * column.width;
+    const std::size_t at = static_cast<std::size_t>(from - row) * column.width;
     if (single)
       file_.read(column.dataset, H5T_NATIVE_FLOAT, offset, size, column.floats.data() + at, column.object);
     else
       file_.read(column.dataset, H5T_NATIVE_DOUBLE, offset, size, column.doubles.data() + at, column.object);
+  });
+}
+
+StoredRun::Clock StoredRun::open_clock() const {
+  Clock clock;
+  const auto rows = static_cast<hsize_t>(rows_);
+  attempt(kWallTime, rows_, rows_, [&] {
+    clock.times = file_.open(kWallTime, CheckedFile::Type::kFloat64, 1);
+    readable_end(clock.times, 0, rows, rows, kWallTime);
+  });
+  return clock;
+}
+
+void StoredRun::read_block(Clock& clock, hsize_t row) const {
+  const auto rows = static_cast<hsize_t>(rows_);
+  clock.first = row;
+  clock.end = std::min((row / kMostBlockRows + 1) * kMostBlockRows, rows);
+  clock.steps = read_numbers(kStep, row, clock.end - row, rows, kNoStep);
+  clock.seconds.assign(clock.end - row, std::numeric_limits<double>::quiet_NaN());
+  if (!clock.times.dataset) return;
+  const hsize_t end = std::min(clock.end, clock.times.size.front());
+  read_parts(kWallTime, row, std::max(end, row) - row, rows, [&](hsize_t from, hsize_t count) {
+    file_.read(clock.times, H5T_NATIVE_DOUBLE, {from}, {count}, clock.seconds.data() + (from - row), kWallTime);
   });
 }
 
@@ -152,14 +191,7 @@ void StoredRun::for_each_step(const Selection& selection, const std::function<vo
 void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visit, Progress& progress,
                               const Selection& selection) const {
   std::vector<Column> columns = open_columns(selection);
-  CheckedDataset times;
-  attempt(kWallTime, rows_, rows_, [&] {
-    times = file_.open(kWallTime, CheckedFile::Type::kFloat64, 1);
-    readable_end(times, 0, static_cast<hsize_t>(rows_), static_cast<hsize_t>(rows_), kWallTime);
-  });
-  hsize_t row_bytes = 16;
-  for (const Column& column : columns) row_bytes += column.width * 8;
-  const hsize_t block = std::clamp<hsize_t>(kBlockBytes / row_bytes, 1, kMostBlockRows);
+  Clock clock = open_clock();
   std::vector<Event>& events = progress.events;
   const std::int64_t visited = progress.last_step;
   // An event of no row may have been written ahead of the rows before it.
@@ -167,36 +199,29 @@ void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visi
   std::size_t next_event = 0;
 
   StepRecord record;
-  std::vector<double> time_block;
-  for (auto first = static_cast<hsize_t>(progress.rows); first < static_cast<hsize_t>(rows_); first += block) {
-    const hsize_t count = std::min(block, static_cast<hsize_t>(rows_) - first);
-    const std::vector<std::int64_t> steps = read_numbers(kStep, first, count, static_cast<hsize_t>(rows_), kNoStep);
-    time_block.assign(count, std::numeric_limits<double>::quiet_NaN());
-    if (times.dataset) {
-      const hsize_t end = std::min(first + count, times.size.front());
-      read_parts(kWallTime, first, std::max(end, first) - first, static_cast<hsize_t>(rows_), [&](hsize_t at, hsize_t rows) {
-        file_.read(times, H5T_NATIVE_DOUBLE, {at}, {rows}, time_block.data() + (at - first), kWallTime);
-      });
+  for (auto row = static_cast<hsize_t>(progress.rows); row < static_cast<hsize_t>(rows_); ++row) {
+    if (row >= clock.end) read_block(clock, row);
+    const std::int64_t step = clock.steps[row - clock.first];
+    if (step == kNoStep || step < selection.from_step || step >= selection.until_step) continue;
+    for (Column& column : columns)
+      if (row >= column.end) read_block(column, row);
+    record.clear();
+    record.step = step;
+    record.wall_time = clock.seconds[row - clock.first];
+    for (const Column& column : columns) {
+      if (!column.is_written) continue;
+      const std::size_t at = static_cast<std::size_t>(row - column.first) * column.width;
+      if (column.info->precision == Precision::kFloat32)
+        record.assign(column.info->id, column.floats.data() + at, column.width);
+      else
+        record.assign(column.info->id, column.doubles.data() + at, column.width);
     }
-    for (Column& column : columns) read_block(column, first, count);
-    for (hsize_t i = 0; i < count; ++i) {
-      if (steps[i] == kNoStep || steps[i] < selection.from_step || steps[i] >= selection.until_step) continue;
-      record.clear();
-      record.step = steps[i];
-      record.wall_time = time_block[i];
-      for (const Column& column : columns) {
-        if (column.info->precision == Precision::kFloat32)
-          record.assign(column.info->id, column.floats.data() + i * column.width, column.width);
-        else
-          record.assign(column.info->id, column.doubles.data() + i * column.width, column.width);
-      }
-      for (; next_event < events.size() && events[next_event].step <= record.step; ++next_event)
-        if (events[next_event].step == record.step || events[next_event].step <= visited)
-          record.events.push_back(events[next_event]);
-      progress.last_step = record.step;
-      progress.rows = static_cast<std::int64_t>(first + i) + 1;
-      visit(record);
-    }
+    for (; next_event < events.size() && events[next_event].step <= record.step; ++next_event)
+      if (events[next_event].step == record.step || events[next_event].step <= visited)
+        record.events.push_back(events[next_event]);
+    progress.last_step = record.step;
+    progress.rows = static_cast<std::int64_t>(row) + 1;
+    visit(record);
   }
   progress.rows = rows_;
   events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(next_event));

@@ -16,8 +16,8 @@ namespace gradhealth::run_file {
 
 /// Where to go on in a file that grows.
 struct Progress {
-  std::int64_t rows = 0;        ///< Visited so far.
-  std::vector<Event> events{};  ///< Of steps to come.
+  std::int64_t rows = 0;                                              ///< Visited so far.
+  std::vector<Event> events{};                                        ///< Of steps to come.
   std::int64_t last_step = std::numeric_limits<std::int64_t>::min();  ///< Of the rows visited so far.
 };
 
@@ -45,14 +45,26 @@ class StoredRun {
   const std::string& writer_version() const { return writer_version_; }
 
  private:
-  /// A quantity that the file has, and its block in memory.
+  /// A quantity that the file has, and those of its rows that are in memory.
   struct Column {
     const QuantityInfo* info;
     std::string object;
     CheckedDataset dataset;
     std::size_t width;
-    std::vector<float> floats;
-    std::vector<double> doubles;
+    hsize_t block = 1;        ///< Rows that are read at once, from a multiple of them.
+    hsize_t first = 0;        ///< In memory: from here …
+    hsize_t end = 0;          ///< … to before here.
+    bool is_written = false;  ///< Otherwise nothing was recorded in these rows.
+    std::vector<float> floats{};
+    std::vector<double> doubles{};
+  };
+  /// The same of the two columns that every row has.
+  struct Clock {
+    CheckedDataset times;
+    hsize_t first = 0;
+    hsize_t end = 0;
+    std::vector<std::int64_t> steps{};
+    std::vector<double> seconds{};
   };
   using ReadPart = std::function<void(hsize_t first, hsize_t count)>;
 
@@ -66,7 +78,9 @@ class StoredRun {
   void read_text(const std::string& object, hsize_t first, hsize_t count,
                  const std::function<void(std::size_t, std::string&&)>& put) const;
   std::vector<Column> open_columns(const Selection& selection) const;
-  void read_block(Column& column, hsize_t first, hsize_t count) const;
+  void read_block(Column& column, hsize_t row) const;
+  Clock open_clock() const;
+  void read_block(Clock& clock, hsize_t row) const;
   /// The end of the entries from `first` to `first + count` that the dataset is long enough for.
   hsize_t readable_end(const CheckedDataset& dataset, hsize_t first, hsize_t count, hsize_t of,
                        const std::string& object) const;

@@ -2,16 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace gradhealth {
 
 void Extremes::add(double value) {
-  // fmin and fmax prefer the number to the NaN of an empty stretch.
-  minimum = std::fmin(minimum, value);
-  maximum = std::fmax(maximum, value);
+  // Nothing compares with the NaN of an empty stretch, which the number then replaces.
+  if (!(minimum <= value)) minimum = value;
+  if (!(maximum >= value)) maximum = value;
 }
 
 void Extremes::merge(const Extremes& other) {
+  // fmin and fmax prefer a number to NaN.
   minimum = std::fmin(minimum, other.minimum);
   maximum = std::fmax(maximum, other.maximum);
   nonfinite += other.nonfinite;
@@ -26,6 +28,7 @@ void Decimator::begin_row(std::int64_t step) {
   }
   if (steps_.size() == limit_) merge_pairs();
   steps_.push_back(step);
+  columns_.emplace_back();
   rows_in_last_ = 1;
 }
 
@@ -38,30 +41,39 @@ void Decimator::add(std::size_t series, double value) {
 
 void Decimator::add_nonfinite(std::size_t series) { ++cell(series).nonfinite; }
 
-const std::vector<Extremes>& Decimator::series(std::size_t series) const {
-  static const std::vector<Extremes> empty;
-  return series < series_.size() ? series_[series] : empty;
+std::vector<Extremes> Decimator::series(std::size_t series) const {
+  std::vector<Extremes> values(columns_.size());
+  bool exists = false;
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    if (series >= columns_[i].size()) continue;
+    values[i] = columns_[i][series];
+    exists = exists || values[i].nonfinite > 0 || !std::isnan(values[i].maximum);
+  }
+  return exists ? values : std::vector<Extremes>();
 }
 
 Extremes& Decimator::cell(std::size_t series) {
-  if (series >= series_.size()) series_.resize(series + 1);
-  std::vector<Extremes>& columns = series_[series];
-  if (columns.size() < steps_.size()) columns.resize(steps_.size());
-  return columns.back();
+  std::vector<Extremes>& column = columns_.back();
+  if (series >= column.size()) {
+    const std::size_t before = columns_.size() > 1 ? columns_[columns_.size() - 2].size() : 0;
+    column.resize(std::max(series + 1, before));
+  }
+  return column[series];
 }
 
 void Decimator::merge_pairs() {
   for (std::size_t i = 0; 2 * i < steps_.size(); ++i) steps_[i] = steps_[2 * i];
   steps_.resize((steps_.size() + 1) / 2);
-  for (std::vector<Extremes>& columns : series_) {
-    const std::size_t merged = (columns.size() + 1) / 2;
-    for (std::size_t i = 0; i < merged; ++i) {
-      Extremes column = columns[2 * i];
-      if (2 * i + 1 < columns.size()) column.merge(columns[2 * i + 1]);
-      columns[i] = column;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    std::vector<Extremes> merged = std::move(columns_[2 * i]);
+    if (2 * i + 1 < columns_.size()) {
+      const std::vector<Extremes>& other = columns_[2 * i + 1];
+      merged.resize(std::max(merged.size(), other.size()));
+      for (std::size_t series = 0; series < other.size(); ++series) merged[series].merge(other[series]);
     }
-    columns.resize(merged);
+    columns_[i] = std::move(merged);
   }
+  columns_.resize(steps_.size());
   rows_per_column_ *= 2;
 }
 

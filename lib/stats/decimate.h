@@ -34,8 +34,8 @@ class Decimator {
 
   /// First step of every column.
   const std::vector<std::int64_t>& steps() const { return steps_; }
-  /// May be shorter than steps(), and `series` need not exist: what is not there has no values.
-  const std::vector<Extremes>& series(std::size_t series) const;
+  /// Of every column; empty if the series does not exist.
+  std::vector<Extremes> series(std::size_t series) const;
 
  private:
   Extremes& cell(std::size_t series);
@@ -45,7 +45,8 @@ class Decimator {
   std::size_t rows_per_column_ = 1;
   std::size_t rows_in_last_ = 0;
   std::vector<std::int64_t> steps_;
-  std::vector<std::vector<Extremes>> series_;
+  /// By column, since a row is added to all series at once. A column ends with the last series that it has.
+  std::vector<std::vector<Extremes>> columns_;
 };
 
 }  // namespace gradhealth

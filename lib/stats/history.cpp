@@ -15,6 +15,7 @@ void History::push(double value) {
   ++pending_;
   pending_mean_ += (value - pending_mean_) / static_cast<double>(pending_);
   if (pending_ < stride_) return;
+  known_count_ = 0;
   means_[used_++] = pending_mean_;
   pending_ = 0;
   pending_mean_ = 0;
@@ -25,6 +26,14 @@ void History::push(double value) {
 }
 
 double History::level(double from, double to) const {
+  for (std::size_t i = 0; i < known_count_; ++i)
+    if (known_[i].from == from && known_[i].to == to) return known_[i].value;
+  const double value = median_between(from, to);
+  if (known_count_ < known_.size()) known_[known_count_++] = {from, to, value};
+  return value;
+}
+
+double History::median_between(double from, double to) const {
   const auto begin = static_cast<std::size_t>(std::floor(from * static_cast<double>(used_)));
   const auto end = std::min(used_, static_cast<std::size_t>(std::ceil(to * static_cast<double>(used_))));
   if (begin >= end) return median_in_place(nullptr, 0);

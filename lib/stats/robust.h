@@ -11,7 +11,4 @@ inline constexpr double kMadToSigma = 1.4826;
 /// The lower median of `count` finite values, which are reordered; NaN when there are none.
 double median_in_place(double* values, std::size_t count);
 
-/// The value at probability `p` (0 … 1) by linear interpolation; the values are reordered. NaN when there are none.
-double quantile_in_place(double* values, std::size_t count, double p);
-
 }  // namespace gradhealth::stats

@@ -5,9 +5,11 @@
 
 namespace gradhealth::stats {
 
-/// The last few finite values. Allocates once, in the constructor.
+/// The last few finite values, kept in order of size as well, so that asking costs next to nothing: rules ask at every
+/// step. Allocates once, in the constructor.
 class Window {
  public:
+  /// @param capacity 0 counts as 1.
   explicit Window(std::size_t capacity);
 
   /// Values that are not finite are left out.
@@ -25,8 +27,8 @@ class Window {
   double maximum() const;
 
  private:
-  std::vector<double> values_;
-  mutable std::vector<double> scratch_;
+  std::vector<double> values_;  ///< A ring.
+  std::vector<double> sorted_;  ///< The same values, the first `size_` of it.
   std::size_t size_ = 0;
   std::size_t next_ = 0;
 };

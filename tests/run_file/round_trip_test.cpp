@@ -269,3 +269,36 @@ TEST_CASE("a child forked off a recording process does not touch its file", "[ru
   CHECK(reader.state() == RunState::kFinished);
   CHECK(reader.rows() == 90);
 }
+
+TEST_CASE("what nobody records takes no room, and reads as not recorded", "[run_file]") {
+  TemporaryDirectory directory;
+  Run run;
+  for (int i = 0; i < 100; ++i)
+    run.of(Axis::kParameter).push_back({"w" + std::to_string(i), "", "weight", "", "float32", 1});
+  std::vector<StepRecord> written;
+  RunWriter writer(directory / "run.h5", run);
+  for (std::int64_t step = 0; step < 1500; ++step) {
+    StepRecord row;
+    row.step = step;
+    // Some always, some in a stretch of the run, which begins and ends within a chunk.
+    for (std::size_t i = 0; i < 100; ++i) row.set(Quantity::kGradientNorm, i, static_cast<double>(step + 1));
+    for (std::size_t i = 0; i < 100 && step >= 700 && step < 900; ++i) row.set(Quantity::kWeightNorm, i, 2);
+    if (step >= 1400) row.set(Quantity::kCurvature, 3);
+    written.push_back(row);
+    writer.append(run, row);
+    if (step % 50 == 49) writer.flush();
+  }
+  writer.close();
+  // Nine quantities have a column for every parameter: 600 kB each.
+  CHECK(std::filesystem::file_size(directory / "run.h5") < 1'500'000);
+  const RunReader reader(directory / "run.h5");
+  const std::vector<StepRecord> rows = read_all(reader);
+  REQUIRE(rows.size() == written.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    CAPTURE(i);
+    REQUIRE(same(rows[i], written[i], run));
+    REQUIRE(rows[i].values(Quantity::kUpdateRatio).empty());
+  }
+  CHECK(rows[1499].values(Quantity::kWeightNorm).empty());
+  CHECK(rows[0].values(Quantity::kCurvature).empty());
+}

@@ -28,6 +28,21 @@ bool near(double a, double b, double relative) {
   return std::abs(a - b) <= relative * std::max(std::abs(a), std::abs(b));
 }
 
+/// The last `count` of the first `end` values, in order of size.
+std::vector<double> tail(const std::vector<double>& values, std::size_t end, std::size_t count) {
+  std::vector<double> sorted;
+  for (std::size_t i = end - count; i < end; ++i) sorted.push_back(values[i]);
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
+}
+
+double quantile_of(const std::vector<double>& sorted, double p) {
+  const double position = p * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  const double high = sorted[std::min(below + 1, sorted.size() - 1)];
+  return sorted[below] + (position - static_cast<double>(below)) * (high - sorted[below]);
+}
+
 }  // namespace
 
 TEST_CASE("moments of groups are the moments of all values", "[stats]") {
@@ -61,21 +76,37 @@ TEST_CASE("moments of nothing are not numbers, and values that are none are left
   CHECK(moments.variance() == 0);
 }
 
-TEST_CASE("medians and quantiles agree with sorting", "[stats]") {
+TEST_CASE("medians agree with sorting", "[stats]") {
   for (const std::size_t count : {1u, 2u, 5u, 64u, 101u}) {
     std::vector<double> values = normal_values(count, 0, 1);
     std::vector<double> sorted = values;
     std::sort(sorted.begin(), sorted.end());
     CHECK(median_in_place(values.data(), count) == sorted[(count - 1) / 2]);
-    CHECK(quantile_in_place(values.data(), count, 0) == sorted.front());
-    CHECK(quantile_in_place(values.data(), count, 1) == sorted.back());
-    const double position = 0.95 * static_cast<double>(count - 1);
-    const auto low = static_cast<std::size_t>(position);
-    const double high = sorted[std::min(low + 1, count - 1)];
-    const double expected = sorted[low] + (position - static_cast<double>(low)) * (high - sorted[low]);
-    CHECK(near(quantile_in_place(values.data(), count, 0.95), expected, 1e-15));
   }
   CHECK(std::isnan(median_in_place(nullptr, 0)));
+}
+
+TEST_CASE("a window's answers are those of sorting its last values", "[stats]") {
+  std::vector<double> values = normal_values(400, 0, 1);
+  for (std::size_t i = 0; i < values.size(); i += 7) values[i] = std::round(values[i]);  // Some are the same.
+  for (const std::size_t capacity : {0u, 1u, 2u, 5u, 8u, 64u}) {
+    Window window(capacity);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      window.push(values[i]);
+      const std::size_t count = std::min(i + 1, std::max<std::size_t>(capacity, 1));
+      std::vector<double> last = tail(values, i + 1, count);
+      CAPTURE(capacity, i);
+      REQUIRE(window.size() == count);
+      REQUIRE(window.minimum() == last.front());
+      REQUIRE(window.maximum() == last.back());
+      REQUIRE(window.median() == last[(count - 1) / 2]);
+      for (const double p : {0.0, 0.1, 0.9, 1.0}) REQUIRE(window.quantile(p) == quantile_of(last, p));
+      const double median = window.median();
+      for (double& value : last) value = std::abs(value - median);
+      std::sort(last.begin(), last.end());
+      REQUIRE(window.sigma() == kMadToSigma * last[(count - 1) / 2]);
+    }
+  }
 }
 
 TEST_CASE("a window holds the last values and its scale is that of the noise", "[stats]") {
@@ -103,8 +134,7 @@ TEST_CASE("a streaming quantile is exact at first and close later", "[stats]") {
   Quantile quantile(0.95);
   CHECK(std::isnan(quantile.value()));
   for (std::size_t i = 0; i < 50; ++i) quantile.push(values[i]);
-  std::vector<double> head(values.begin(), values.begin() + 50);
-  CHECK(quantile.value() == quantile_in_place(head.data(), 50, 0.95));
+  CHECK(quantile.value() == quantile_of(tail(values, 50, 50), 0.95));
   for (std::size_t i = 50; i < values.size(); ++i) quantile.push(values[i]);
   CHECK(near(quantile.value(), 1.645, 0.03));
 }
@@ -129,6 +159,8 @@ TEST_CASE("a history keeps the levels of a series of any length in its capacity"
     CHECK(history.level(0.55, 0.7) == 2);
     CHECK(history.level(0.85, 1) == 1);
     CHECK(history.count() == static_cast<std::size_t>(count));
+    for (int i = 0; i < 4 * count; ++i) history.push(7);
+    CHECK(history.level(0.85, 1) == 7);  // Asked again, of a longer series.
   }
   CHECK(std::isnan(History(8).level(0, 1)));
 }

@@ -106,10 +106,10 @@ class DeadUnits final : public Judge {
 
   std::optional<Severity> severity(const Layer& layer) const {
     if (layer.dead >= error_ || is_silent(layer)) return Severity::kError;
+    if (!(layer.dead >= warning_)) return std::nullopt;
     // A net that learns well has units to spare.
     const bool learns = loss_.fell_by(0.5) && (!loss_.risen_step() || loss_.recovered());
-    if (layer.dead >= warning_) return learns ? Severity::kInfo : Severity::kWarning;
-    return std::nullopt;
+    return learns ? Severity::kInfo : Severity::kWarning;
   }
 
   Finding finding(const Layer& layer) const {

@@ -33,11 +33,12 @@ class SaturatedActivation final : public Judge {
     for (const Event& event : record.events)
       if (event.kind == "loss-operator") compared_ = event.subject;
     hidden_.update(run);
-    for (std::size_t i = layers_.size(); i < run.of(Axis::kActivation).size(); ++i)
+    for (std::size_t i = layers_.size(); i < run.of(Axis::kActivation).size(); ++i) {
       layers_.emplace_back(run, i, min_steps_, share_);
+      if (layers_.back().op != Op::kOther) saturating_.push_back(i);
+    }
     std::size_t level = 0;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (layers_[i].op == Op::kOther) continue;
+    for (const std::size_t i : saturating_) {
       observe_layer(layers_[i], record, i);
       if (const auto now = severity(i)) level += static_cast<std::size_t>(*now) + 1;
     }
@@ -155,6 +156,7 @@ class SaturatedActivation final : public Judge {
   HiddenActivations hidden_;
   std::string compared_;  ///< What the loss compares with the targets.
   std::vector<Layer> layers_;
+  std::vector<std::size_t> saturating_;  ///< Those that are sigmoids or tanh.
 };
 
 }  // namespace

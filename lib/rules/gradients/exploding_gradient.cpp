@@ -64,6 +64,7 @@ class ExplodingGradient final : public Judge {
   };
   Largest largest(const StepRecord& record) const {
     Largest largest;
+    if (record.values(Quantity::kWeightNorm).empty()) return largest;  // Nothing to compare with.
     for (const Layer& layer : layers_.all()) {
       const double update = record.at(Quantity::kUpdateRatio, layer.parameter);
       if (std::isfinite(update) && record.at(Quantity::kWeightNorm, layer.parameter) > 0 && update > largest.update) {

@@ -27,12 +27,15 @@ class NoGradient final : public Judge {
     for (std::size_t i = states_.size(); i < parameters.size(); ++i) {
       subjects_.push_back(parameters[i]);
       states_.emplace_back();
+      open_.push_back(i);
     }
     for (const Event& event : record.events)
       if (event.kind == "frozen-parameter") freeze(event.subject);
-    bool looked_at = false;
-    for (std::size_t i = 0; i < states_.size(); ++i) looked_at |= look_at(states_[i], record, i);
-    if (looked_at) {
+    for (const std::size_t i : open_) look_at(states_[i], record, i);
+    // What has a gradient, or shall have none, is settled: large models have little else after the first step.
+    open_.erase(std::remove_if(open_.begin(), open_.end(), [this](std::size_t i) { return is_settled(states_[i]); }),
+                open_.end());
+    if (was_looked_at(record)) {
       ++steps_;
       last_step_ = record.step;
     }
@@ -67,13 +70,19 @@ class NoGradient final : public Judge {
       if (subjects_[i].name == name) states_[i].frozen = true;
   }
 
-  static bool look_at(State& state, const StepRecord& record, std::size_t index) {
+  static bool is_settled(const State& state) { return state.frozen || state.received; }
+
+  static bool was_looked_at(const StepRecord& record) {
+    return any_recorded(record, Quantity::kGradientNorm) || any_recorded(record, Quantity::kWeightNorm) ||
+           any_recorded(record, Quantity::kGradientNonfinite);
+  }
+
+  static void look_at(State& state, const StepRecord& record, std::size_t index) {
     const bool gradient = !std::isnan(record.at(Quantity::kGradientNorm, index)) ||
                           !std::isnan(record.at(Quantity::kGradientNonfinite, index));
     state.received = state.received || gradient || record.at(Quantity::kUpdateRatio, index) > 0;
-    if (std::isnan(record.at(Quantity::kWeightNorm, index))) return gradient;
+    if (std::isnan(record.at(Quantity::kWeightNorm, index))) return;
     if (state.steps++ == 0) state.first_step = record.step;
-    return true;
   }
 
   bool is_missing(const State& state) const {
@@ -93,8 +102,8 @@ class NoGradient final : public Judge {
   }
 
   std::size_t level() const {
-    std::size_t missing = 0;
-    for (const State& state : states_) missing += is_missing(state) ? 1 : 0;
+    const auto missing = static_cast<std::size_t>(
+        std::count_if(open_.begin(), open_.end(), [this](std::size_t i) { return is_missing(states_[i]); }));
     if (missing == 0) return 0;
     return 2 * missing + (missing == trainable() || harm_.stands_still() ? 1 : 0);
   }
@@ -199,6 +208,7 @@ class NoGradient final : public Judge {
   Alarm alarm_;
   std::vector<Subject> subjects_;
   std::vector<State> states_;
+  std::vector<std::size_t> open_;  ///< Those that had no gradient so far, and are not frozen.
   std::size_t steps_ = 0;
   std::int64_t last_step_ = 0;
 };

@@ -29,14 +29,21 @@ class ZeroGradient final : public Judge {
     for (std::size_t i = states_.size(); i < parameters.size(); ++i) {
       subjects_.push_back(parameters[i]);
       states_.emplace_back();
+      calm_ = false;
     }
     dead_ = dead_ || has_dead_layer(record);
     // Without updates a part that starts at zero stays there, and what lies behind it has no gradient.
     if (record.at(Quantity::kLearningRate) == 0) return;
+    if (calm_ && all_positive(record.values(Quantity::kGradientNorm))) {
+      ++steps_;
+      alarm_.set(0);
+      return;
+    }
     std::size_t known = 0;
     for (std::size_t i = 0; i < states_.size(); ++i) known += look_at(states_[i], record, i) ? 1 : 0;
     if (known == 0) return;
     ++steps_;
+    calm_ = wanted_ > 0 && std::all_of(states_.begin(), states_.end(), is_calm);
     alarm_.set(level());
   }
 
@@ -76,6 +83,14 @@ class ZeroGradient final : public Judge {
     if (state.streak++ == 0) state.since = record.step;
     state.last = record.step;
     return true;
+  }
+
+  /// Another gradient than 0 changes nothing about it.
+  static bool is_calm(const State& state) { return state.seen && state.streak == 0 && !state.from_start; }
+
+  bool all_positive(const std::vector<double>& norms) const {
+    return norms.size() == states_.size() && !norms.empty() &&
+           std::all_of(norms.begin(), norms.end(), [](double norm) { return norm > 0; });
   }
 
   static bool has_dead_layer(const StepRecord& record) {
@@ -208,6 +223,7 @@ class ZeroGradient final : public Judge {
   std::vector<Subject> subjects_;
   std::vector<State> states_;
   std::size_t steps_ = 0;
+  bool calm_ = false;  ///< All states are.
   bool dead_ = false;  ///< A layer of dead units was seen.
 };
 

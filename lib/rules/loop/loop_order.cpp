@@ -69,14 +69,13 @@ class LoopOrder final : public Judge {
     if (count_nonfinite(record, Quantity::kActivationGradientNonfinite).subjects > 0) return;
     layers_.update(run);
     const std::vector<double>& found = record.values(Quantity::kGradientNorm);
-    const auto zeros = std::count(found.begin(), found.end(), 0.0);
+    const Arrival arrival = arrival_in(record);
+    if (arrival == Arrival::kNone) return;
     const bool any =
         record.at(Quantity::kGlobalGradientNorm) > 0 ||
         std::any_of(found.begin(), found.end(), [](double norm) { return norm != 0 && !std::isnan(norm); });
-    const Arrival arrival = arrival_in(record);
-    if (arrival == Arrival::kNone) return;
     // What was cleared before the step was recorded has taken the activations' gradients with it.
-    if (arrival == Arrival::kForgotten && !any && zeros == 0) return;
+    if (arrival == Arrival::kForgotten && !any && std::find(found.begin(), found.end(), 0.0) == found.end()) return;
     gone_.add(!any, record.step);
     if (!any) forgotten_ = arrival == Arrival::kForgotten;
   }

@@ -54,6 +54,7 @@ double relative_gradient(const StepRecord& record, const Layer& layer) {
 
 DepthProfile depth_profile(const StepRecord& record, const Layers& layers, std::vector<double>& scratch) {
   DepthProfile profile;
+  if (record.values(Quantity::kWeightNorm).empty()) return profile;
   scratch.resize(layers.all().size());
   std::size_t others = 0;
   for (const Layer& layer : layers.all()) {

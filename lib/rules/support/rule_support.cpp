@@ -93,6 +93,11 @@ NonfiniteCount count_nonfinite(const StepRecord& record, Quantity quantity) {
   return count;
 }
 
+bool any_recorded(const StepRecord& record, Quantity quantity) {
+  const std::vector<double>& values = record.values(quantity);
+  return std::any_of(values.begin(), values.end(), [](double value) { return !std::isnan(value); });
+}
+
 double global_gradient_norm(const StepRecord& record) {
   const double recorded = record.at(Quantity::kGlobalGradientNorm);
   if (!std::isnan(recorded)) return recorded;

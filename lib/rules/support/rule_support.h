@@ -58,6 +58,10 @@ struct NonfiniteCount {
 };
 NonfiniteCount count_nonfinite(const StepRecord& record, Quantity quantity);
 
+/// Whether any subject has a value. To ask whether there are values at all is not the same: beside rows that have some,
+/// a file holds NaN.
+bool any_recorded(const StepRecord& record, Quantity quantity);
+
 /// L2 norm of the gradient over all parameters: as recorded, else from the parameters' norms; NaN when
 /// neither is there.
 double global_gradient_norm(const StepRecord& record);

@@ -16,6 +16,7 @@ bool SignalProfile::is_geometric(double log_growth) const {
 
 SignalProfile signal_profile(const StepRecord& record, const Layers& layers, std::vector<double>& scratch) {
   SignalProfile profile;
+  if (record.values(Quantity::kActivationRms).empty()) return profile;
   scratch.resize(layers.all().size());
   std::size_t factors = 0;
   for (std::size_t i = 0; i + 1 < layers.all().size(); ++i) {
@@ -27,12 +28,13 @@ SignalProfile signal_profile(const StepRecord& record, const Layers& layers, std
       profile.first = *layer.activation;
       profile.first_rms = rms;
     } else {
-      scratch[factors++] = std::log(rms / profile.last_rms);
+      scratch[factors++] = rms / profile.last_rms;
     }
     profile.last = *layer.activation;
     profile.last_rms = rms;
   }
-  profile.typical = stats::median_in_place(scratch.data(), factors);
+  // The logarithm keeps the order: one of the median is as good as the median of all of them.
+  profile.typical = std::log(stats::median_in_place(scratch.data(), factors));
   profile.growth =
       profile.layers < 2 ? std::numeric_limits<double>::quiet_NaN() : std::log(profile.last_rms / profile.first_rms);
   return profile;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include <gradhealth/run.h>
@@ -16,8 +17,10 @@ struct SignalProfile {
   std::size_t last = 0;    ///< Activation of the last of them.
   double first_rms = 0;
   double last_rms = 0;
-  double growth = 0;   ///< ln(last_rms / first_rms); NaN with fewer than two layers.
-  double typical = 0;  ///< Median over the layers of the logarithm of what one of them makes of it.
+  double growth =
+      std::numeric_limits<double>::quiet_NaN();  ///< ln(last_rms / first_rms); NaN with fewer than two layers.
+  /// Median over the layers of the logarithm of what one of them makes of it; likewise.
+  double typical = std::numeric_limits<double>::quiet_NaN();
 
   /// Most layers take part in a growth (or shrinkage, if negative) at least as large as this one, not only one of them.
   bool is_geometric(double log_growth) const;

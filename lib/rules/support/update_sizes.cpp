@@ -17,6 +17,7 @@ UpdateSizes update_sizes(const Run& run, const StepRecord& record, const Layers&
   double* const gradients = scratch.data() + layers.all().size();
   double most = 0;
   double least = 0;
+  if (record.values(Quantity::kUpdateRatio).empty()) return sizes;
   for (const Layer& layer : layers.all()) {
     const double ratio = record.at(Quantity::kUpdateRatio, layer.parameter);
     const double relative = relative_gradient(record, layer);
@@ -32,10 +33,11 @@ UpdateSizes update_sizes(const Run& run, const StepRecord& record, const Layers&
       least = ratio;
       sizes.smallest = layer.parameter;
     }
-    scratch[sizes.layers] = std::log10(ratio);
+    scratch[sizes.layers] = ratio;
     gradients[sizes.layers++] = relative;
   }
-  sizes.median = stats::median_in_place(scratch.data(), sizes.layers);
+  // The logarithm keeps the order: one of the median is as good as the median of all of them.
+  sizes.median = std::log10(stats::median_in_place(scratch.data(), sizes.layers));
   sizes.gradient_median = stats::median_in_place(gradients, sizes.layers);
   return sizes;
 }

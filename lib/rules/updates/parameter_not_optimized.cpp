@@ -34,10 +34,9 @@ class ParameterNotOptimized final : public Judge {
     norms_.update(run);
     if (const double rate = record.at(Quantity::kLearningRate); rate > 0) rate_ = rate;
     for (const Event& event : record.events) take_in(event);
-    for (std::size_t i = 0; i < states_.size(); ++i) look_at(states_[i], record, i);
+    for (const std::size_t i : left_out_) look_at(states_[i], record, i);
     // Files of before this was looked for have none of these.
-    if (!std::isnan(record.at(Quantity::kUpdateGradientCosine)) ||
-        !record.values(Quantity::kUnchangedFraction).empty() ||
+    if (!std::isnan(record.at(Quantity::kUpdateGradientCosine)) || any_recorded(record, Quantity::kUnchangedFraction) ||
         !std::isnan(record.at(Quantity::kOptimizerStateNonfinite)))
       ++steps_;
     last_step_ = record.step;
@@ -77,13 +76,13 @@ class ParameterNotOptimized final : public Judge {
     for (std::size_t i = 0; i < states_.size(); ++i) {
       if (subjects_[i].name != event.subject) continue;
       if (left_out && !states_[i].left_out) states_[i].since = event.step;
+      if (left_out && !states_[i].left_out) left_out_.push_back(i);
       states_[i].left_out = states_[i].left_out || left_out;
       states_[i].frozen = states_[i].frozen || frozen;
     }
   }
 
   static void look_at(State& state, const StepRecord& record, std::size_t index) {
-    if (!state.left_out) return;
     const double update = record.at(Quantity::kUpdateRatio, index);
     if (update > 0) state.moved = true;
     if (record.at(Quantity::kGradientNorm, index) > 0 && !(update > 0)) ++state.still;
@@ -107,7 +106,7 @@ class ParameterNotOptimized final : public Judge {
 
   std::size_t level() const {
     const auto idle = static_cast<std::size_t>(
-        std::count_if(states_.begin(), states_.end(), [this](const State& state) { return is_idle(state); }));
+        std::count_if(left_out_.begin(), left_out_.end(), [this](std::size_t i) { return is_idle(states_[i]); }));
     return idle == 0 ? 0 : 2 * idle + (harm_.stands_still() || idle == trainable() ? 1 : 0);
   }
 
@@ -162,6 +161,7 @@ class ParameterNotOptimized final : public Judge {
   Alarm alarm_;
   std::vector<Subject> subjects_;
   std::vector<State> states_;
+  std::vector<std::size_t> left_out_;  ///< Those that the optimizer does not hold, hardly ever any.
   std::size_t strangers_ = 0;
   std::size_t steps_ = 0;
   std::int64_t last_step_ = 0;

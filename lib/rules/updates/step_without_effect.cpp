@@ -33,13 +33,17 @@ class StepWithoutEffect final : public Judge {
     if (steps_ == 0) info_ = run.info;
     harm_.observe(run, record);
     const std::vector<Subject>& parameters = run.of(Axis::kParameter);
-    for (std::size_t i = states_.size(); i < parameters.size(); ++i) states_.push_back({parameters[i]});
+    for (std::size_t i = states_.size(); i < parameters.size(); ++i) {
+      subjects_.push_back(parameters[i]);
+      states_.emplace_back();
+    }
     norms_.update(run);
     const double rate = record.at(Quantity::kLearningRate);
     if (std::isfinite(rate)) rate_ = rate;
     bool seen = false;
     const bool no_rate = rate == 0;
-    for (std::size_t i = 0; i < states_.size(); ++i) seen |= observe_parameter(states_[i], record, i, no_rate);
+    const std::size_t updates = std::min(states_.size(), record.values(Quantity::kUpdateRatio).size());
+    for (std::size_t i = 0; i < updates; ++i) seen |= observe_parameter(i, record, no_rate);
     if (!seen) return;
     ++steps_;
     if (no_rate) {
@@ -77,7 +81,6 @@ class StepWithoutEffect final : public Judge {
 
  private:
   struct State {
-    Subject subject;
     std::size_t streak = 0;  ///< Recorded steps in a row with a gradient and without an update.
     std::int64_t since = 0;
     std::int64_t last = 0;
@@ -87,7 +90,8 @@ class StepWithoutEffect final : public Judge {
   };
 
   /// Whether this step says anything about this parameter.
-  bool observe_parameter(State& state, const StepRecord& record, std::size_t index, bool no_rate) const {
+  bool observe_parameter(std::size_t index, const StepRecord& record, bool no_rate) {
+    State& state = states_[index];
     const double gradient = record.at(Quantity::kGradientNorm, index);
     const double update = record.at(Quantity::kUpdateRatio, index);
     if (!std::isfinite(gradient) || std::isnan(update) || record.at(Quantity::kGradientNonfinite, index) > 0)
@@ -102,11 +106,15 @@ class StepWithoutEffect final : public Judge {
     state.last = record.step;
     state.gradient = gradient;
     const double step = rate_.value_or(kUsualRate) * gradient;
-    state.audible = !(step < rounding_ * coarseness(state.subject.dtype) * record.at(Quantity::kWeightNorm, index));
+    state.audible = !(step < rounding_ * coarseness(subjects_[index].dtype) * record.at(Quantity::kWeightNorm, index));
     return true;
   }
 
   bool is_still(const State& state) const { return static_cast<double>(state.streak) >= wanted_; }
+
+  const Subject& subject_of(const State& state) const {
+    return subjects_[static_cast<std::size_t>(&state - states_.data())];
+  }
 
   std::size_t count_still() const {
     std::size_t still = 0;
@@ -116,7 +124,7 @@ class StepWithoutEffect final : public Judge {
 
   Evidence streak_of(const State& state) const {
     return evidence("recorded steps in a row with a gradient and an update of exactly 0",
-                    static_cast<double>(state.streak), "≥", wanted_, Quantity::kUpdateRatio, state.subject.name);
+                    static_cast<double>(state.streak), "≥", wanted_, Quantity::kUpdateRatio, subject_of(state).name);
   }
 
   Finding nothing_moves(std::size_t still) const {
@@ -131,7 +139,7 @@ class StepWithoutEffect final : public Judge {
     finding.message = fmt::format(
         "No parameter has changed since step {}, for {} recorded steps, although all {} have "
         "gradients (|g| = {} at {}){}.",
-        first->since, first->streak, still, number(first->gradient), first->subject.name,
+        first->since, first->streak, still, number(first->gradient), subject_of(*first).name,
         rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
     finding.evidence.push_back(streak_of(*first));
     finding.recommendations = {rebuild_optimizer(info_, rate_), call_step()};
@@ -145,17 +153,17 @@ class StepWithoutEffect final : public Judge {
       Finding finding;
       finding.rule = kId;
       // Fine-tuning leaves normalisations as they are.
-      finding.severity = norms_.contains(state.subject.module) ? Severity::kInfo : Severity::kWarning;
+      finding.severity = norms_.contains(subject_of(state).module) ? Severity::kInfo : Severity::kWarning;
       finding.confidence = 0.8;
-      finding.subject = ref(state.subject);
+      finding.subject = ref(subject_of(state));
       finding.first_step = state.since;
       finding.last_step = state.last;
       finding.message = fmt::format(
           "{} has a gradient (|g| = {}) but has not changed since step {}, for {} recorded "
           "steps; other parameters do change.",
-          state.subject.name, number(state.gradient), state.since, state.streak);
+          subject_of(state).name, number(state.gradient), state.since, state.streak);
       finding.evidence.push_back(streak_of(state));
-      finding.recommendations = {add_to_optimizer(state.subject.name)};
+      finding.recommendations = {add_to_optimizer(subject_of(state).name)};
       findings.push_back(std::move(finding));
     }
     return findings;
@@ -212,7 +220,8 @@ class StepWithoutEffect final : public Judge {
   RunInfo info_;
   LossHarm harm_;
   NormModules norms_;
-  std::vector<State> states_;
+  std::vector<Subject> subjects_;
+  std::vector<State> states_;  ///< As subjects_, apart from them: these are looked at in every step.
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;
   std::size_t most_still_ = 0;

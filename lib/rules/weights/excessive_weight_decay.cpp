@@ -31,6 +31,7 @@ class ExcessiveWeightDecay final : public Judge {
     harm_.observe(run, record);
     if (const double rate = record.at(Quantity::kLearningRate); rate > rate_) rate_ = rate;
     layers_.update(run);
+    if (record.values(Quantity::kWeightNorm).empty()) return;
     starts_.resize(run.of(Axis::kParameter).size(), NAN);
     shares_.clear();
     for (const Layer& layer : layers_.all()) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
 
@@ -14,6 +15,7 @@
 #include "rules/support/recommendations.h"
 #include "rules/support/rule_support.h"
 #include "stats/line_fit.h"
+#include "stats/robust.h"
 #include "stats/window.h"
 
 namespace gradhealth::rules {
@@ -34,11 +36,14 @@ class GrowingWeight final : public Judge {
     harm_.observe(run, record);
     if (const double rate = record.at(Quantity::kLearningRate); rate > 0) rate_ = rate;
     meet(run);
+    if (!any_grown_ && record.values(Quantity::kWeightNorm).empty()) return alarm_.set(0);
+    any_grown_ = false;
     bool seen = false;
     std::size_t level = 0;
     for (Weight& weight : weights_) {
       if (!weight.judged) continue;
       seen |= observe_weight(weight, record);
+      any_grown_ = any_grown_ || weight.since;
       if (const auto now = severity(weight)) level += static_cast<std::size_t>(*now) + 1;
     }
     steps_ += seen ? 1 : 0;
@@ -67,7 +72,8 @@ class GrowingWeight final : public Judge {
     double norm = NAN;
     double largest = 0;
     stats::Window first{3};
-    stats::Window recent{5};
+    std::array<double, 5> recent{};  ///< A ring: there are many weights, and few of them are asked about.
+    std::size_t seen = 0;
     stats::LineFit growth;  ///< ln(norm) over steps, since it is twice the reference.
     std::optional<std::int64_t> since;
     std::int64_t last_growth = 0;
@@ -105,7 +111,7 @@ class GrowingWeight final : public Judge {
     const double norm = record.at(Quantity::kWeightNorm, index_of(weight));
     if (!std::isfinite(norm)) return false;
     weight.norm = norm;
-    weight.recent.push(norm);
+    weight.recent[weight.seen++ % weight.recent.size()] = norm;
     if (!weight.first.full()) {
       weight.first.push(norm);
       // A weight that starts at zero or close to it has to grow.
@@ -129,13 +135,16 @@ class GrowingWeight final : public Judge {
 
   std::optional<Severity> severity(const Weight& weight) const {
     if (!weight.judged || !weight.since || static_cast<double>(steps_) < min_steps_) return std::nullopt;
-    if (!weight.recent.full() || !(weight.recent.minimum() > growth_ * weight.reference)) return std::nullopt;
+    if (weight.seen < weight.recent.size()) return std::nullopt;
+    if (!(*std::min_element(weight.recent.begin(), weight.recent.end()) > growth_ * weight.reference))
+      return std::nullopt;
     if (harm_.rose()) return Severity::kError;
     return harm_.learns() || weight.normalized ? Severity::kInfo : Severity::kWarning;
   }
 
   Finding finding(const Weight& weight, Severity severity) const {
-    const double growth = weight.recent.median() / weight.reference;
+    std::array<double, 5> recent = weight.recent;
+    const double growth = stats::median_in_place(recent.data(), recent.size()) / weight.reference;
     Finding finding = new_finding(
         kId, severity, 0.8, ref(weight.subject), {*weight.since, weight.last_growth},
         fmt::format("The norm of {} has grown to {}, {} times what it started from ({}), since step {}; {}.",
@@ -165,6 +174,7 @@ class GrowingWeight final : public Judge {
   Alarm alarm_;
   Layers layers_;
   std::vector<Weight> weights_;
+  bool any_grown_ = false;  ///< To twice what it started from.
   std::size_t activations_ = 0;
   std::size_t steps_ = 0;
   std::int64_t last_step_ = 0;

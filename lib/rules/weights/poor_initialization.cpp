@@ -40,8 +40,7 @@ class PoorInitialization final : public Judge {
     if (steps_ == 0 || any_outside_) starvation_.observe(run, record);
     if (steps_ == 0 && run.info.first_step > 0) continues_ = true;
     if (continues_) return;
-    const bool weights = !record.values(Quantity::kWeightNorm).empty();
-    if (!weights) return;
+    if (!any_recorded(record, Quantity::kWeightNorm) && !any_recorded(record, Quantity::kWeightNonfinite)) return;
     last_step_ = record.step;
     if (steps_ == 0) first_step_ = record.step;
     if (steps_++ == 0) measure(run, record);

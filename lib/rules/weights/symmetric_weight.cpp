@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -24,12 +25,14 @@ class SymmetricWeight final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
     meet(run);
+    if (calm_ && says_nothing_new(record)) return alarm_.set(0);
+    calm_ = true;
     std::size_t level = 0;
     for (std::size_t i = 0; i < weights_.size(); ++i) {
-      Weight& weight = weights_[i];
-      if (!weight.judged) continue;
-      observe_weight(weight, record, i);
-      if (const auto now = severity(weight)) level += static_cast<std::size_t>(*now) + 1;
+      if (!weights_[i].judged) continue;
+      observe_weight(weights_[i], record, i);
+      calm_ = calm_ && weights_[i].trained && weights_[i].streak == 0;
+      if (const auto now = severity(weights_[i])) level += static_cast<std::size_t>(*now) + 1;
     }
     alarm_.set(level);
   }
@@ -41,7 +44,7 @@ class SymmetricWeight final : public Judge {
     std::size_t steps = 0;
     for (const Weight& weight : weights_) {
       steps = std::max(steps, weight.steps);
-      if (const auto now = severity(weight)) findings.push_back(finding(weight, *now));
+      if (const auto now = severity(weight)) findings.push_back(finding(weight, subject_of(weight), *now));
     }
     if (!findings.empty()) return unhealthy(std::move(findings), most_);
     if (steps == 0) return NotEvaluated{"the spread of the rows of weights was not recorded"};
@@ -51,7 +54,6 @@ class SymmetricWeight final : public Judge {
 
  private:
   struct Weight {
-    Subject subject;
     bool judged = false;
     std::size_t steps = 0;   ///< Recorded steps with a spread, which a weight that leaves zero has not.
     std::size_t streak = 0;  ///< Of them, those in a row whose rows were the same.
@@ -67,13 +69,20 @@ class SymmetricWeight final : public Judge {
     for (std::size_t i = weights_.size(); i < parameters.size(); ++i) {
       const std::vector<std::int64_t> sizes = sizes_of(parameters[i].shape);
       weights_.emplace_back();
-      weights_.back().subject = parameters[i];
+      calm_ = false;
+      subjects_.push_back(parameters[i]);
       weights_.back().judged = parameters[i].kind == "weight" && sizes.size() >= 2 && sizes[0] >= 2;
     }
     for (; activations_ < activations.size(); ++activations_)
       if (is_embedding(activations[activations_].kind) || is_norm(activations[activations_].kind))
-        for (Weight& weight : weights_)
-          if (weight.subject.module == activations[activations_].module) weight.judged = false;
+        for (std::size_t i = 0; i < weights_.size(); ++i)
+          if (subjects_[i].module == activations[activations_].module) weights_[i].judged = false;
+  }
+
+  /// Rows are compared in few of the recorded steps.
+  static bool says_nothing_new(const StepRecord& record) {
+    const std::vector<double>& norms = record.values(Quantity::kWeightNorm);
+    return record.values(Quantity::kRowSpread).empty() && std::find(norms.begin(), norms.end(), 0.0) == norms.end();
   }
 
   void observe_weight(Weight& weight, const StepRecord& record, std::size_t index) const {
@@ -99,11 +108,15 @@ class SymmetricWeight final : public Judge {
     return harm_.any() ? Severity::kError : Severity::kWarning;
   }
 
-  Finding finding(const Weight& weight, Severity severity) const {
-    const std::int64_t rows = sizes_of(weight.subject.shape)[0];
-    const std::string& name = weight.subject.name;
+  const Subject& subject_of(const Weight& weight) const {
+    return subjects_[static_cast<std::size_t>(&weight - weights_.data())];
+  }
+
+  Finding finding(const Weight& weight, const Subject& subject, Severity severity) const {
+    const std::int64_t rows = sizes_of(subject.shape)[0];
+    const std::string& name = subject.name;
     Finding finding = new_finding(
-        kId, severity, 0.95, ref(weight.subject), {weight.since, weight.last},
+        kId, severity, 0.95, ref(subject), {weight.since, weight.last},
         fmt::format("All {} rows of {} have been the same for {} recorded steps, since step {}: its units compute one "
                     "and the same thing; {}.",
                     rows, name, weight.streak, weight.since, harm_.words()));
@@ -119,7 +132,9 @@ class SymmetricWeight final : public Judge {
   double most_;
   LossHarm harm_;
   Alarm alarm_;
-  std::vector<Weight> weights_;
+  std::vector<Subject> subjects_;
+  std::vector<Weight> weights_;  ///< As subjects_, apart from them: these are looked at in every step.
+  bool calm_ = false;            ///< All have a gradient, and none has rows that are the same.
   std::size_t activations_ = 0;
 };
 

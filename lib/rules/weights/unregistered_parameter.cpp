@@ -21,7 +21,8 @@ class UnregisteredParameter final : public Judge {
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
     // Operators were watched only where activations are there.
-    if (!record.values(Quantity::kActivationRms).empty()) ++steps_;
+    if (any_recorded(record, Quantity::kActivationRms) || any_recorded(record, Quantity::kActivationNonfinite))
+      ++steps_;
     last_step_ = record.step;
     for (const Event& event : record.events)
       if (event.kind == kId) strangers_.push_back(event);
