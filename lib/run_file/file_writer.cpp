@@ -1,8 +1,10 @@
 #include "run_file/file_writer.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -24,6 +26,21 @@ Handle without_times(hid_t object_class) {
   H5Pset_obj_track_times(list.get(), false);
   return list;
 }
+
+/// Owns one file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
 
 }  // namespace
 
@@ -50,13 +67,16 @@ FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, const 
   create_datasets(run);
 }
 
-FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path_(path) {
+FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, Durability durability)
+    : path_(path), durability_(durability) {
   create_file();
   write_info(run.info);
   create_datasets(run);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "writing");
   // From here on HDF5 keeps the file readable after every write call, whenever the process dies.
   if (H5Fstart_swmr_write(file_.get()) < 0) fail("", "going live");
+  if (const haddr_t place = H5Dget_offset(state_.get()); place != HADDR_UNDEF)
+    state_place_ = static_cast<std::int64_t>(place);
 }
 
 Handle FileWriter::open_group(const std::string& object) {
@@ -192,7 +212,29 @@ void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector
   write(column.dataset, H5T_NATIVE_FLOAT, offset, size, float_buffer_.data(), object);
 }
 
+/// HDF5 goes on writing into a file that has no name any more or has been cut off, and reports success.
+void FileWriter::require_untouched() {
+  struct stat status {};
+  if (archive_ || ::fstat(descriptor(), &status) != 0) return;
+  if (status.st_nlink == 0)
+    throw IoError(
+        fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
+  if (status.st_size < bytes_)
+    throw IoError(fmt::format("{}: something else cut the file off while it was being written, from {} to {} bytes; "
+                              "what gradhealth recover finds in it is left",
+                              path_.string(), bytes_, status.st_size));
+  bytes_ = status.st_size;
+}
+
+/// Returns when the disk has what was written, where that is asked for.
+void FileWriter::reach_disk(int descriptor) const {
+  if (durability_ != Durability::kPower || ::fdatasync(descriptor) == 0) return;
+  throw IoError(fmt::format("{}: the disk did not take what was written: {}; is it full or faulty?", path_.string(),
+                            std::strerror(errno)));
+}
+
 void FileWriter::commit(const Batch& batch) {
+  require_untouched();
   std::array<std::vector<const Subject*>, kAxisCount> subjects;
   for (const auto& [axis, subject] : batch.subjects) subjects[static_cast<std::size_t>(axis)].push_back(&subject);
   for (const Axis axis : kSubjectAxes) append_subjects(axis, subjects[static_cast<std::size_t>(axis)]);
@@ -217,6 +259,7 @@ void FileWriter::commit(const Batch& batch) {
   }
   // Only once the data is with the operating system does a reader get to know of it.
   if (!archive_ && H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  if (!archive_) reach_disk(descriptor());
   for (const Axis axis : kSubjectAxes) {
     const Table& table = subjects_[static_cast<std::size_t>(axis)];
     if (subjects[static_cast<std::size_t>(axis)].empty()) continue;
@@ -228,11 +271,8 @@ void FileWriter::commit(const Batch& batch) {
   put_scalar(committed_rows_, static_cast<std::int64_t>(rows_), kCommittedRows);
   if (archive_) return;
   if (H5Dflush(events_.committed.get()) < 0 || H5Dflush(committed_rows_.get()) < 0) fail(kCommittedRows, "flushing");
-  // HDF5 goes on writing into a file that has no name any more, and reports success.
-  struct stat status {};
-  if (::fstat(descriptor(), &status) == 0 && status.st_nlink == 0)
-    throw IoError(
-        fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
+  reach_disk(descriptor());
+  require_untouched();
 }
 
 int FileWriter::descriptor() const noexcept {
@@ -242,8 +282,23 @@ int FileWriter::descriptor() const noexcept {
 }
 
 void FileWriter::finish(RunState state) {
+  require_untouched();
   put_scalar(state_, static_cast<std::int64_t>(state), kState);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  // HDF5's last word comes with closing, when its own descriptor is gone.
+  const Descriptor kept(durability_ == Durability::kPower ? ::dup(descriptor()) : -1);
+  abandon();
+  if (kept.get() >= 0) reach_disk(kept.get());
+}
+
+// Past HDF5, which is not to be used after a failed write.
+void FileWriter::abandon_failed() noexcept {
+  const auto state = static_cast<unsigned char>(RunState::kFailed);
+  const std::array<unsigned char, 4> bytes{state, 0, 0, 0};  // As stored, little-endian.
+  struct stat status {};
+  const int file = descriptor();
+  const bool there = state_place_ >= 0 && ::fstat(file, &status) == 0 && status.st_size >= state_place_ + 4;
+  if (there && ::pwrite(file, bytes.data(), bytes.size(), state_place_) < 0) state_place_ = -1;  // Nothing can be said.
   abandon();
 }
 
