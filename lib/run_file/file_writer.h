@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <gradhealth/run_file.h>
 
 #include "run_file/hdf5_handle.h"
+#include "run_file/output_driver.h"
 #include "run_file/schema.h"
 
 namespace gradhealth::run_file {
@@ -51,7 +53,7 @@ class FileWriter {
   void abandon() noexcept;
 
   /// Of the open file; -1 once it is closed.
-  int descriptor() const noexcept;
+  int descriptor() const noexcept { return output_->descriptor; }
 
   void set_path(std::filesystem::path path) { path_ = std::move(path); }
 
@@ -86,6 +88,7 @@ class FileWriter {
              const void* data, const std::string& object);
   void put_scalar(const Handle& dataset, std::int64_t value, const std::string& object);
   void require_untouched();
+  void require_written() const;
   void reach_disk(int descriptor) const;
 
   std::filesystem::path path_;
@@ -93,6 +96,7 @@ class FileWriter {
   Durability durability_ = Durability::kProcess;
   std::int64_t bytes_ = 0;         ///< That the file had after the latest commit.
   std::int64_t state_place_ = -1;  ///< Of the state's bytes in the file.
+  std::unique_ptr<OutputFile> output_ = std::make_unique<OutputFile>();
   Handle file_;
   Handle state_, committed_rows_, step_, wall_time_;
   std::array<QuantityColumn, kQuantityCount> quantities_;

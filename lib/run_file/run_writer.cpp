@@ -272,6 +272,8 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       if (status_.state == WriterState::kRecording) status_.state = WriterState::kClosed;
     } catch (...) {
       fail_now(std::current_exception(), 0);
+      const run_file::QuietErrors quiet;
+      file_->abandon_failed();
     }
   }
 

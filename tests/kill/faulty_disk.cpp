@@ -22,7 +22,7 @@ using gradhealth::test::DiskLogEntry;
 
 constexpr off_t kPage = 4096;
 
-enum class Action { kNone, kCount, kKill, kTear, kFail, kShort, kDelay, kSync, kLog };
+enum class Action { kNone, kCount, kKill, kTear, kFail, kFull, kShort, kDelay, kSync, kLog };
 
 struct Fault {
   Action action = Action::kNone;
@@ -42,7 +42,7 @@ Fault read_fault() {
     const char* name;
     Action action;
   } actions[] = {{"count", Action::kCount}, {"kill", Action::kKill},   {"tear", Action::kTear},
-                 {"fail", Action::kFail},   {"short", Action::kShort}, {"delay", Action::kDelay},
+                 {"fail", Action::kFail},   {"full", Action::kFull},   {"short", Action::kShort}, {"delay", Action::kDelay},
                  {"sync", Action::kSync},   {"log", Action::kLog}};
   for (const auto& each : actions)
     if (::strcmp(each.name, action) == 0) fault.action = each.action;
@@ -133,6 +133,14 @@ ssize_t decide(const char* data, size_t size, off_t offset, int file) {
         return -1;
       }
       break;
+    case Action::kFull: {
+      struct stat status {};
+      if (hit && ::fstat(file, &status) == 0 && offset + static_cast<off_t>(size) > status.st_size) {
+        errno = ENOSPC;
+        return -1;
+      }
+      break;
+    }
     case Action::kShort:
       if (hit && size > 1) return static_cast<ssize_t>(size / 2);
       break;

@@ -10,6 +10,7 @@
 ///   kill   the process is killed before call FIRST
 ///   tear   the process is killed in call FIRST when it has reached a page's border, before it otherwise
 ///   fail   the COUNT calls from FIRST on fail with ERRNO
+///   full   of the COUNT calls from FIRST on, those that make the file longer fail with ENOSPC
 ///   short  the COUNT calls from FIRST on write a half
 ///   delay  the COUNT calls from FIRST on take ERRNO milliseconds longer
 ///   sync   the COUNT calls of fsync and fdatasync from FIRST on fail with ERRNO; these are counted apart

@@ -3,19 +3,15 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <algorithm>
-#include <cstdint>
 #include <filesystem>
 #include <iostream>
-#include <map>
 #include <string>
-#include <vector>
 
 #include <gradhealth/run_file.h>
 
 #include "kill/child.h"
-#include "kill/faulty_disk.h"
 #include "kill/scenario.h"
+#include "kill/written_runs.h"
 #include "support/catch.h"
 #include "support/temporary_directory.h"
 #include "tools/shell.h"
@@ -26,31 +22,6 @@ using namespace gradhealth::test;
 namespace {
 
 namespace fs = std::filesystem;
-
-Said write_runs(const fs::path& directory, const std::string& fault, const std::string& durability = "process") {
-  return listen({GRADHEALTH_ACKNOWLEDGING_WRITER, directory.string(), durability},
-                {{"LD_PRELOAD", GRADHEALTH_FAULTY_DISK_LIBRARY}, {kFaultyDisk, fault}});
-}
-
-/// Write calls to be killed at: so many of each phase, the first and the last among them.
-std::map<std::string, std::vector<long>> points(int each) {
-  const TemporaryDirectory directory;
-  const Said whole = write_runs(directory.path(), "count");
-  REQUIRE(WIFEXITED(whole.status));
-  REQUIRE(WEXITSTATUS(whole.status) == 0);
-  const std::vector<std::string> phases{"create", "rows", "columns", "close", "continue", "end"};
-  std::map<std::string, std::vector<long>> result;
-  for (std::size_t i = 0; i + 1 < phases.size(); ++i) {
-    const long first = whole.phases.at(phases[i]) + 1, last = whole.phases.at(phases[i + 1]);
-    REQUIRE(first < last);
-    std::vector<long>& calls = result[phases[i]];
-    for (int j = 0; j < each; ++j) calls.push_back(first + (last - first) * j / std::max(1, each - 1));
-    calls.erase(std::unique(calls.begin(), calls.end()), calls.end());
-  }
-  return result;
-}
-
-fs::path file_of(int part, const fs::path& directory) { return directory / (part == 1 ? "run.h5" : "run-2.h5"); }
 
 /// Every part that was acknowledged, and what recover makes of it.
 void check_files(const fs::path& directory, const Said& said) {
@@ -127,8 +98,8 @@ TEST_CASE("no acknowledged row is lost by a kill before any write call", "[.][wh
   CHECK(count >= 250);
 }
 
-TEST_CASE("no acknowledged row is lost by a kill within any write call", "[.][torn]") {
+TEST_CASE("no acknowledged row is lost by a kill within any write call", "[.][whole]") {
   const int count = kill_everywhere("tear", 80, 4);
-  std::cout << count << " kills within a write call that crosses a page's border\n";
+  std::cout << count << " kills within a write call, after its first page\n";
   CHECK(count >= 250);
 }
