@@ -156,6 +156,7 @@ struct MonitorOptions {
   /// passes.
   std::int64_t probe_every = 10;
   IfExists if_exists = IfExists::kNextName;
+  Durability durability = Durability::kProcess;  ///< Of committed steps: four commits a second.
   Messages messages = Messages::kFindings;
   OriginSearch origin = OriginSearch::kSuspicion;
   LossKind loss_kind = LossKind::kUnknown;

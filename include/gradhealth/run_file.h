@@ -22,10 +22,17 @@ enum class IfExists : std::uint8_t {
   kError,     ///< Throw UsageError.
 };
 
+/// What a committed row survives.
+enum class Durability : std::uint8_t {
+  kProcess,  ///< The end of the process, however it comes: the operating system has the row.
+  kPower,    ///< Also a power failure or a crash of the system: a commit waits until the disk has the row.
+};
+
 struct WriterOptions {
   IfExists if_exists = IfExists::kNextName;
   std::size_t queue_bytes = 64u << 20;          ///< Bound of the queue between the trainer and the writer thread.
   std::chrono::milliseconds flush_period{250};  ///< A row is committed no later than this after it was appended.
+  Durability durability = Durability::kProcess;
 };
 
 enum class WriterState : std::uint8_t { kRecording, kClosed, kFailed };
@@ -33,14 +40,14 @@ enum class WriterState : std::uint8_t { kRecording, kClosed, kFailed };
 struct WriterStatus {
   WriterState state = WriterState::kRecording;
   std::filesystem::path path;
-  std::int64_t committed_rows = 0;  ///< Rows that a reader is guaranteed to find.
+  std::int64_t committed_rows = 0;  ///< Rows that a reader is guaranteed to find (WriterOptions::durability).
   std::int64_t dropped_rows = 0;    ///< Rows lost to a full queue or after a failure.
   std::string error;                ///< The first failure, in full; empty if none.
 };
 
 /// Writes one run file while the training runs (HDF5 single-writer, multiple-reader mode).
 /// Calls come from one thread at a time. With a thread-safe HDF5 a background thread does the
-/// writing; otherwise `append` and `flush` do it.
+/// writing; otherwise `append` and `flush` do it, so that a row may wait for the next call.
 class RunWriter {
  public:
   /// Creates the file under its final name, ready for readers.
@@ -53,8 +60,8 @@ class RunWriter {
   RunWriter& operator=(RunWriter&&) noexcept;
 
   /// Queues one row, its events, and the subjects that `run` has gained since the last call.
-  /// Never throws and never waits longer than a few milliseconds for a full queue: then the row is
-  /// dropped and counted. After a failure it does nothing but count.
+  /// Never throws and never waits longer than a few milliseconds for a full queue, once until there is room again:
+  /// then rows are dropped and counted. After a failure it does nothing but count.
   void append(const Run& run, const StepRecord& record) noexcept;
   /// Queues an event that belongs to no recorded step.
   void append(const Event& event) noexcept;

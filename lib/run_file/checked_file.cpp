@@ -11,6 +11,8 @@
 
 #include <gradhealth/errors.h>
 
+#include "run_file/schema.h"
+
 namespace gradhealth::run_file {
 namespace {
 
@@ -101,7 +103,8 @@ CheckedFile::CheckedFile(const std::filesystem::path& path, Damage damage) : pat
     if (error || superblock.end <= bytes_ || !superblock.written_concurrently) break;
   }
   bytes_before_ = std::max<std::uintmax_t>(bytes_, superblock.end);
-  const bool cut_off = superblock.end > bytes_;
+  // Of a trainer that was killed between the two, a part of the last page is missing; nothing was ever written there.
+  const bool cut_off = superblock.end >= bytes_ + kPageBytes;
   if (cut_off && damage == Damage::kRefused)
     throw FormatError(fmt::format("{}: is truncated: {} bytes of {} are there", path.string(), bytes_, superblock.end));
   if (superblock.written_concurrently || cut_off) file_ = open_file(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, reason);

@@ -1,8 +1,10 @@
 #include "run_file/file_writer.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -25,11 +27,34 @@ Handle without_times(hid_t object_class) {
   return list;
 }
 
+/// Owns one file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
 }  // namespace
 
 void FileWriter::fail(const std::string& object, const std::string& doing) const {
-  throw IoError(fmt::format("{}: /{}: {} failed: {}; is the disk full, or the directory no longer writable?",
-                            path_.string(), object, doing, last_error()));
+  const std::string reason = last_error();
+  require_written();
+  throw IoError(fmt::format("{}: /{}: {} failed: {}; is there memory left?", path_.string(), object, doing, reason));
+}
+
+void FileWriter::require_written() const {
+  if (output_->error == 0) return;
+  const bool full = output_->error == ENOSPC || output_->error == EDQUOT || output_->error == EFBIG;
+  throw IoError(fmt::format("{}: writing failed: {}; {}", path_.string(), std::strerror(output_->error),
+                            full ? "make room, or record to another disk" : "is the disk still there, and sound?"));
 }
 
 void FileWriter::create_file() {
@@ -37,10 +62,18 @@ void FileWriter::create_file() {
   // This format's layout is fixed; "latest" would move with the library, and readers would not follow.
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
   const Handle creation = without_times(H5P_FILE_CREATE);
-  file_ = Handle(H5Fcreate(path_.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), &H5Fclose);
-  if (!file_)
-    throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
-                              path_.string(), last_error()));
+  if (!archive_) {
+    // The operating system may be stopped in a write call, and a disk without power, at the border of a page: what lies
+    // within one is there as a whole or not at all.
+    H5Pset_file_space_strategy(creation.get(), H5F_FSPACE_STRATEGY_PAGE, false, 1);
+    H5Pset_file_space_page_size(creation.get(), kPageBytes);
+  }
+  if (use_output_driver(access.get(), *output_))
+    file_ = Handle(H5Fcreate(path_.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), &H5Fclose);
+  if (file_) return;
+  const std::string reason = last_error();
+  throw IoError(fmt::format("{}: cannot be created: {}; choose another path, or make its directory writable",
+                            path_.string(), output_->error != 0 ? std::strerror(output_->error) : reason));
 }
 
 FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, const Archive& archive)
@@ -50,13 +83,18 @@ FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, const 
   create_datasets(run);
 }
 
-FileWriter::FileWriter(const std::filesystem::path& path, const Run& run) : path_(path) {
+FileWriter::FileWriter(const std::filesystem::path& path, const Run& run, Durability durability)
+    : path_(path), durability_(durability) {
   create_file();
   write_info(run.info);
   create_datasets(run);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "writing");
+  require_written();  // What comes next reads everything anew.
   // From here on HDF5 keeps the file readable after every write call, whenever the process dies.
   if (H5Fstart_swmr_write(file_.get()) < 0) fail("", "going live");
+  require_written();
+  if (const haddr_t place = H5Dget_offset(state_.get()); place != HADDR_UNDEF)
+    state_place_ = static_cast<std::int64_t>(place);
 }
 
 Handle FileWriter::open_group(const std::string& object) {
@@ -194,7 +232,29 @@ void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector
   write(column.dataset, H5T_NATIVE_FLOAT, offset, size, float_buffer_.data(), object);
 }
 
+/// HDF5 goes on writing into a file that has no name any more or has been cut off, and reports success.
+void FileWriter::require_untouched() {
+  struct stat status {};
+  if (archive_ || ::fstat(descriptor(), &status) != 0) return;
+  if (status.st_nlink == 0)
+    throw IoError(
+        fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
+  if (status.st_size < bytes_)
+    throw IoError(fmt::format("{}: something else cut the file off while it was being written, from {} to {} bytes; "
+                              "what gradhealth recover finds in it is left",
+                              path_.string(), bytes_, status.st_size));
+  bytes_ = status.st_size;
+}
+
+/// Returns when the disk has what was written, where that is asked for.
+void FileWriter::reach_disk(int descriptor) const {
+  if (durability_ != Durability::kPower || ::fdatasync(descriptor) == 0) return;
+  throw IoError(fmt::format("{}: the disk did not take what was written: {}; is it full or faulty?", path_.string(),
+                            std::strerror(errno)));
+}
+
 void FileWriter::commit(const Batch& batch) {
+  require_untouched();
   std::array<std::vector<const Subject*>, kAxisCount> subjects;
   for (const auto& [axis, subject] : batch.subjects) subjects[static_cast<std::size_t>(axis)].push_back(&subject);
   for (const Axis axis : kSubjectAxes) append_subjects(axis, subjects[static_cast<std::size_t>(axis)]);
@@ -218,7 +278,11 @@ void FileWriter::commit(const Batch& batch) {
     rows_ += steps.size();
   }
   // Only once the data is with the operating system does a reader get to know of it.
-  if (!archive_ && H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  if (!archive_) {
+    if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+    require_written();
+    reach_disk(descriptor());
+  }
   for (const Axis axis : kSubjectAxes) {
     const Table& table = subjects_[static_cast<std::size_t>(axis)];
     if (subjects[static_cast<std::size_t>(axis)].empty()) continue;
@@ -228,24 +292,34 @@ void FileWriter::commit(const Batch& batch) {
   }
   put_scalar(events_.committed, static_cast<std::int64_t>(events_.count), kCommittedEvents);
   put_scalar(committed_rows_, static_cast<std::int64_t>(rows_), kCommittedRows);
-  if (archive_) return;
+  if (archive_) return require_written();
   if (H5Dflush(events_.committed.get()) < 0 || H5Dflush(committed_rows_.get()) < 0) fail(kCommittedRows, "flushing");
-  // HDF5 goes on writing into a file that has no name any more, and reports success.
-  struct stat status {};
-  if (::fstat(descriptor(), &status) == 0 && status.st_nlink == 0)
-    throw IoError(
-        fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
-}
-
-int FileWriter::descriptor() const noexcept {
-  void* handle = nullptr;
-  if (!file_ || H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &handle) < 0) return -1;
-  return *static_cast<int*>(handle);  // The default driver's handle is a file descriptor.
+  require_written();
+  reach_disk(descriptor());
+  require_untouched();
 }
 
 void FileWriter::finish(RunState state) {
+  require_untouched();
   put_scalar(state_, static_cast<std::int64_t>(state), kState);
   if (H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) < 0) fail("", "flushing");
+  // HDF5's last word comes with closing, when its own descriptor is gone.
+  require_written();
+  const Descriptor kept(durability_ == Durability::kPower ? ::dup(descriptor()) : -1);
+  abandon();
+  require_written();
+  if (kept.get() >= 0) reach_disk(kept.get());
+}
+
+// Past HDF5, of which nothing reaches the file any more.
+void FileWriter::abandon_failed() noexcept {
+  if (output_->error == 0) output_->error = EIO;  // Of another reason to stop: nothing more is to be written either.
+  const auto state = static_cast<unsigned char>(RunState::kFailed);
+  const std::array<unsigned char, 4> bytes{state, 0, 0, 0};  // As stored, little-endian.
+  struct stat status {};
+  const int file = descriptor();
+  const bool there = state_place_ >= 0 && ::fstat(file, &status) == 0 && status.st_size >= state_place_ + 4;
+  if (there && ::pwrite(file, bytes.data(), bytes.size(), state_place_) < 0) state_place_ = -1;  // Nothing can be said.
   abandon();
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <gradhealth/run_file.h>
 
 #include "run_file/hdf5_handle.h"
+#include "run_file/output_driver.h"
 #include "run_file/schema.h"
 
 namespace gradhealth::run_file {
@@ -35,21 +37,23 @@ class FileWriter {
  public:
   /// Creates the file with all its objects, live for readers.
   /// @throws IoError
-  FileWriter(const std::filesystem::path& path, const Run& run);
+  FileWriter(const std::filesystem::path& path, const Run& run, Durability durability);
   /// Creates a compressed file that no reader sees before it is finished.
   /// @throws IoError
   FileWriter(const std::filesystem::path& path, const Run& run, const Archive& archive);
 
-  /// Writes a batch and commits it: afterwards, its rows survive the process.
-  /// @throws IoError, also if the file has been deleted meanwhile.
+  /// Writes a batch and commits it: afterwards, its rows survive what the file's durability names.
+  /// @throws IoError, also if the file has been deleted or cut off meanwhile.
   void commit(const Batch& batch);
   /// Says how the run ended and closes. @throws IoError
   void finish(RunState state);
+  /// Says in the file that its recording failed, if that can still be said, and lets go of it.
+  void abandon_failed() noexcept;
   /// Lets go of the file, whatever state it is in; a reader finds what was committed.
   void abandon() noexcept;
 
   /// Of the open file; -1 once it is closed.
-  int descriptor() const noexcept;
+  int descriptor() const noexcept { return output_->descriptor; }
 
   void set_path(std::filesystem::path path) { path_ = std::move(path); }
 
@@ -83,9 +87,16 @@ class FileWriter {
   void write(const Handle& dataset, hid_t type, const std::vector<hsize_t>& offset, const std::vector<hsize_t>& size,
              const void* data, const std::string& object);
   void put_scalar(const Handle& dataset, std::int64_t value, const std::string& object);
+  void require_untouched();
+  void require_written() const;
+  void reach_disk(int descriptor) const;
 
   std::filesystem::path path_;
   std::optional<Archive> archive_;
+  Durability durability_ = Durability::kProcess;
+  std::int64_t bytes_ = 0;         ///< That the file had after the latest commit.
+  std::int64_t state_place_ = -1;  ///< Of the state's bytes in the file.
+  std::unique_ptr<OutputFile> output_ = std::make_unique<OutputFile>();
   Handle file_;
   Handle state_, committed_rows_, step_, wall_time_;
   std::array<QuantityColumn, kQuantityCount> quantities_;

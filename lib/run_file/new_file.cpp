@@ -78,4 +78,15 @@ std::filesystem::path publish(const std::filesystem::path& temporary, const std:
   throw IoError(fmt::format("{}: this and the next {} names are taken; tidy up the directory", path.string(), kMostNames));
 }
 
+void name_reaches_disk(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool taken = descriptor >= 0 && ::fsync(descriptor) == 0;
+  const int error = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!taken)
+    throw IoError(fmt::format("{}: the disk did not take the file's name: {}; without Durability::kPower the run can "
+                              "still be recorded", path.string(), std::strerror(error)));
+}
+
 }  // namespace gradhealth::run_file

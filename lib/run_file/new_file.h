@@ -24,4 +24,7 @@ std::filesystem::path temporary_name(const std::filesystem::path& path);
 std::filesystem::path publish(const std::filesystem::path& temporary, const std::filesystem::path& path,
                               IfExists if_exists);
 
+/// Waits until the disk knows the file's name. @throws IoError
+void name_reaches_disk(const std::filesystem::path& path);
+
 }  // namespace gradhealth::run_file

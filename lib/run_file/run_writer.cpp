@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
-#include <optional>
+#include <exception>
 #include <mutex>
+#include <new>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -45,14 +47,16 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
     const run_file::QuietErrors quiet;
     const std::filesystem::path temporary = run_file::temporary_name(path);
     try {
-      file_.emplace(temporary, run);
+      file_.emplace(temporary, run, options.durability);
       queue_subjects(run);
       file_->commit(std::exchange(queue_, {}));
       status_.path = run_file::publish(temporary, path, options.if_exists);
+      if (options.durability == Durability::kPower) run_file::name_reaches_disk(status_.path);
+      out_of_memory_ = status_.path.string() + ": recording has stopped: there is no memory for what was to be written";
     } catch (...) {
       if (file_) file_->abandon();
       std::error_code ignored;
-      std::filesystem::remove(temporary, ignored);
+      std::filesystem::remove(status_.path.empty() ? temporary : status_.path, ignored);
       throw;
     }
     file_->set_path(status_.path);
@@ -81,7 +85,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   void after_fork_in_child() noexcept override {
     // The thread exists in the parent only; neither joining nor destroying it is possible here.
     if (thread_.joinable()) new std::thread(std::move(thread_));
-    fail("this process was forked off the one that records", 0);
+    fail(std::make_exception_ptr(IoError("this process was forked off the one that records")), 0);
     mutex_.unlock();
     commit_mutex_.unlock();
   }
@@ -101,7 +105,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       queued_bytes_ += bytes;
       wake(lock);
     } catch (...) {
-      fail_out_of_memory();
+      fail_now(std::current_exception(), 1);
     }
   }
 
@@ -112,7 +116,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       queue_.events.push_back(event);
       wake(lock);
     } catch (...) {
-      fail_out_of_memory();
+      fail_now(std::current_exception(), 0);
     }
   }
 
@@ -125,7 +129,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       wake_.notify_one();
       idle_.wait_for(lock, kCloseDeadline, [this] { return !flush_requested_ || status_.state != WriterState::kRecording; });
     } catch (...) {
-      fail_out_of_memory();
+      fail_now(std::current_exception(), 0);
     }
   }
 
@@ -159,9 +163,11 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       return status_.state != WriterState::kRecording || queued_bytes_ == 0 ||
              queued_bytes_ + bytes <= options_.queue_bytes;
     };
-    if (!fits() && thread_.joinable()) idle_.wait_for(lock, kLongestWait, fits);
-    if (!fits()) return false;
-    return status_.state == WriterState::kRecording;
+    // A disk that hangs is waited for once, not again with every row.
+    if (!fits() && thread_.joinable() && !overtaken_) idle_.wait_for(lock, kLongestWait, fits);
+    if (!fits() && !thread_.joinable()) commit_here(lock);
+    overtaken_ = !fits();
+    return !overtaken_ && status_.state == WriterState::kRecording;
   }
 
   void wake(std::unique_lock<std::mutex>& lock) {
@@ -199,36 +205,50 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
     const run_file::Batch batch = std::exchange(queue_, {});
     queued_bytes_ = 0;
     lock.unlock();
-    std::string error;
-    try {
+    std::exception_ptr error;
+    {
       const std::lock_guard<std::mutex> committing(commit_mutex_);
       const run_file::QuietErrors quiet;
-      file_->commit(batch);
-    } catch (const std::exception& thrown) {
-      error = thrown.what();
+      try {
+        file_->commit(batch);
+      } catch (...) {
+        error = std::current_exception();
+        file_->abandon_failed();
+      }
     }
     lock.lock();
     last_commit_ = Clock::now();
-    if (error.empty())
+    if (!error)
       status_.committed_rows += static_cast<std::int64_t>(batch.rows.size());
     else
       fail(error, batch.rows.size());
   }
 
   /// HDF5 takes writes after a failed one, reports success and loses them: nothing is written from here on.
-  void fail(const std::string& error, std::size_t rows_lost) {
-    status_.state = WriterState::kFailed;
-    status_.error = error;
+  /// @pre mutex_ is held.
+  void fail(const std::exception_ptr& error, std::size_t rows_lost) noexcept {
     status_.dropped_rows += static_cast<std::int64_t>(rows_lost + queue_.rows.size());
     queue_ = {};
     queued_bytes_ = 0;
+    if (std::exchange(status_.state, WriterState::kFailed) == WriterState::kFailed) return;  // The first reason counts.
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::bad_alloc&) {
+      status_.error.swap(out_of_memory_);
+    } catch (const std::exception& thrown) {
+      try {
+        status_.error = thrown.what();
+      } catch (...) {
+        status_.error.swap(out_of_memory_);
+      }
+    } catch (...) {
+      status_.error.swap(out_of_memory_);
+    }
   }
 
-  void fail_out_of_memory() noexcept {
+  void fail_now(const std::exception_ptr& error, std::size_t rows_lost) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (status_.state != WriterState::kRecording) return;
-    status_.state = WriterState::kFailed;
-    status_.error = "no memory";  // Short enough to need none.
+    if (status_.state == WriterState::kRecording) fail(error, rows_lost);
   }
 
   void stop(Ending ending) noexcept {
@@ -244,14 +264,16 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       const run_file::QuietErrors quiet;
       if (status_.state == WriterState::kRecording && ending == Ending::kFinished) {
         file_->finish(RunState::kFinished);
-        status_.state = WriterState::kClosed;
+      } else if (status_.state == WriterState::kFailed) {
+        file_->abandon_failed();
       } else {
         file_->abandon();
       }
-    } catch (const std::exception& thrown) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      status_.state = WriterState::kFailed;
-      status_.error = thrown.what();
+      if (status_.state == WriterState::kRecording) status_.state = WriterState::kClosed;
+    } catch (...) {
+      fail_now(std::current_exception(), 0);
+      const run_file::QuietErrors quiet;
+      file_->abandon_failed();
     }
   }
 
@@ -265,10 +287,12 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   std::size_t queued_bytes_ = 0;
   std::array<std::size_t, kAxisCount> known_subjects_{};
   WriterStatus status_;
+  std::string out_of_memory_;  ///< What to say when there is no memory to say it with.
   Clock::time_point last_commit_;
   bool stopping_ = false;
   bool flush_requested_ = false;
   bool waiting_for_more_ = false;
+  bool overtaken_ = false;  ///< The latest row found no room.
   std::thread thread_;
 };
 

@@ -39,6 +39,9 @@ inline constexpr std::array<TextColumn, 3> kEventColumns{{{"kind", 32}, {"subjec
 
 inline constexpr std::size_t kAttributeWidth = 1024;
 
+/// A file that is being written is laid out, and grows, in pages of so many bytes.
+inline constexpr std::size_t kPageBytes = 4096;
+
 /// The axes that have subjects; kRun's quantities stand in the root.
 inline constexpr std::array<Axis, 5> kSubjectAxes{Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature,
                                                   Axis::kRank};
