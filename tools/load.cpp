@@ -3,6 +3,7 @@
 #include <gradhealth/config.h>
 #include <gradhealth/run_file.h>
 
+#include "confined.h"
 #include "parts.h"
 #include "progress.h"
 
@@ -35,6 +36,7 @@ ModelReport load_model(const Parts& parts, const DiagnosisOptions& options, Plot
 }  // namespace
 
 Report load_report(const std::string& run, const std::string& config, PlotDetail detail, std::ostream* progress) {
+  if (!config.empty()) now_reading(config);
   const DiagnosisOptions options = config.empty() ? DiagnosisOptions{} : load_config(config);
   const std::vector<Parts> models = joined(run_files(run));
   Progress told(progress, run, rows(models));
