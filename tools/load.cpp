@@ -7,6 +7,7 @@
 #include <gradhealth/config.h>
 #include <gradhealth/run_file.h>
 
+#include "confined.h"
 #include "parts.h"
 #include "progress.h"
 #include "ranks.h"
@@ -53,10 +54,16 @@ void add_ranks(const std::vector<DiagnosedFinding>& findings, const Ranks& ranks
   }
 }
 
+DiagnosisOptions options_in(const std::string& config) {
+  if (config.empty()) return {};
+  now_reading(config);
+  return load_config(config);
+}
+
 class Loader {
  public:
   Loader(const std::string& run, const std::string& config, PlotDetail detail, std::ostream* progress)
-      : options_(config.empty() ? DiagnosisOptions{} : load_config(config)),
+      : options_(options_in(config)),
         detail_(detail),
         models_(grouped_by_rank(joined(run_files(run)))),
         progress_(progress, run, rows()) {}

@@ -69,7 +69,10 @@ void write_page(std::ostream& out, const CLI::App& app) {
     write_options(out, *command);
     write_literal(out, command->get_footer());
   }
-  out << ".Sh ENVIRONMENT\n.Bl -tag -width NO_COLOR\n"
+  out << ".Sh ENVIRONMENT\n.Bl -tag -width GRADHEALTH_LIMITS\n"
+         ".It Ev GRADHEALTH_LIMITS\nFiles are read in a child process that may use 4 GiB of address space, and ten seconds of "
+         "processor time and another one for each 4 MiB of the file, so that a damaged one does no harm. If this is\n.Ql off ,\n"
+         "they are read without limits and without a child.\n"
          ".It Ev NO_COLOR\nIf set and not empty, no colour unless\n.Fl \\-color Ar always\nasks for it.\n"
          ".It Ev TERM\nA terminal that calls itself\n.Ql dumb\ngets lines from\n.Cm watch .\n.El\n"
          ".Sh EXIT STATUS\n.Bl -tag -width Ds\n"

@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "confined.h"
+
 namespace gradhealth {
 
 namespace {
@@ -34,7 +36,10 @@ bool is_in_place(const std::vector<std::size_t>& places) {
 
 std::vector<Parts> joined(const std::vector<std::filesystem::path>& files) {
   std::vector<RunReader> readers;
-  for (const std::filesystem::path& file : files) readers.emplace_back(file);
+  for (const std::filesystem::path& file : files) {
+    now_reading(file);
+    readers.emplace_back(file);
+  }
   const auto find = [&](const std::string& name) {
     return std::find_if(files.begin(), files.end(), [&](const auto& file) { return file.filename() == name; }) -
            files.begin();
@@ -82,6 +87,7 @@ void JoinedRun::for_each_step(const std::function<void(const StepRecord&)>& visi
     const Places& places = places_[part];
     const bool same = std::all_of(places.begin(), places.end(), is_in_place);
     StepRecord moved;
+    now_reading(parts_[part].path());
     parts_[part].for_each_step(selection, [&](const StepRecord& record) {
       if (record.step >= end) return;
       if (same) return visit(record);

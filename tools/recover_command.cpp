@@ -15,6 +15,7 @@
 #include <gradhealth/run_file.h>
 
 #include "commands.h"
+#include "confined.h"
 #include "output.h"
 
 namespace fs = std::filesystem;
@@ -88,6 +89,7 @@ int run(const Arguments& arguments) {
   const auto copies = plan(arguments);
   bool some_failed = false, some_lost = false;
   for (const auto& [from, to] : copies) {
+    now_reading(from);
     try {
       const Recovery recovery = recover(from, to);
       some_lost = some_lost || !recovery.lost.empty();

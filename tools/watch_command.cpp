@@ -17,6 +17,7 @@
 #include <gradhealth/errors.h>
 
 #include "commands.h"
+#include "confined.h"
 #include "output.h"
 #include "screen.h"
 #include "watched_run.h"
@@ -110,6 +111,7 @@ class Log {
 };
 
 int watch(const Arguments& arguments) {
+  if (!arguments.config.empty()) now_reading(arguments.config);
   const DiagnosisOptions rules = arguments.config.empty() ? DiagnosisOptions{} : load_config(arguments.config);
   TerminalOptions options = terminal_options(arguments.colour);
   if (arguments.ascii) options.charset = Charset::kAscii;

@@ -8,6 +8,8 @@
 
 #include <gradhealth/errors.h>
 
+#include "confined.h"
+
 namespace fs = std::filesystem;
 namespace gradhealth {
 
@@ -69,6 +71,7 @@ bool WatchedRun::look(File& file, const std::function<bool()>& stop) {
   const bool was_gone = std::exchange(file.gone, !fs::exists(file.path, error));
   if (file.gone) return file.gone != was_gone;
   const std::int64_t rows = file.seen ? file.follower.rows() : -1;
+  now_reading(file.path);
   try {
     const FileChange change = file.follower.refresh();
     if (change == FileChange::kNew) {
