@@ -89,6 +89,14 @@ std::string evidence(const ModelReport& model, const Summary& summary) {
   return out + ']';
 }
 
+/// Up to which the gradient may have grown or shrunk on its way to the first layer.
+double healthy_growth() {
+  const Rule* rule = find_rule(catalogue(), "jacobian-growth");
+  for (const OptionInfo& option : rule->info.options)
+    if (option.name == "growth") return option.default_value;
+  return 1;
+}
+
 }  // namespace
 
 std::string plot_data(const Report& report) {
@@ -103,10 +111,10 @@ std::string plot_data(const Report& report) {
     out += fmt::format("{{\"name\":{},\"marks\":[{}],\"loss\":{},\"norm\":{},\"rate\":{},\"heatmap\":{}",
                        quoted(model.run.info.name), marks, series(plots.loss), series(plots.global_gradient_norm),
                        series(plots.learning_rate), heatmap(plots.gradient_norm, kHeatmapCells));
-    out += fmt::format(",\"updates\":{},\"weights\":{},\"activations\":{},\"growth\":{},\"evidence\":{}}}",
+    out += fmt::format(",\"updates\":{},\"weights\":{},\"activations\":{},\"growth\":{},\"healthyGrowth\":{},\"evidence\":{}}}",
                        heatmap(plots.update_ratio, kOtherCells), heatmap(plots.weight_norm, kOtherCells),
                        heatmap(plots.activation_rms, kOtherCells), heatmap(plots.cumulative_growth, kOtherCells),
-                       evidence(model, summary));
+                       healthy_growth(), evidence(model, summary));
   }
   return out + ']';
 }

@@ -90,6 +90,8 @@ await test("all plots are drawn", async () => {
   assert.equal(await page.$$eval(".heatmap canvas", (all) => all.length), 3);
   for (const selector of [".heatmap canvas", "canvas[aria-label^='Jacobian growth']", ".cited canvas"])
     assert.ok(await coloursOf(page, selector) > 4, selector);
+  const growth = await page.$eval("canvas[aria-label^='Jacobian growth']", (c) => c.closest(".plot").textContent);
+  assert.match(growth, /healthy/);
   const titles = await page.$$eval(".plot h4", (all) => all.map((h) => h.firstChild.textContent));
   for (const title of ["Loss", "Learning rate", "Global gradient norm (logarithmic)", "Activations, root mean square"])
     assert.ok(titles.includes(title), title + " in " + titles);

@@ -1,5 +1,6 @@
 // One quantity of all activations at a few steps, over depth: where it grows or shrinks from layer to layer.
-function depthPlot(parent, title, map, steps, group) {
+// `healthy`: factor by which it may have grown or shrunk at the first one, spread evenly over the layers up to there.
+function depthPlot(parent, title, map, steps, healthy, group) {
   const rows = map.rows.map(decodeRow);
   const valueOf = (code) => code < kFirst || code === kNonfinite ? NaN
     : map.low + (code - kFirst) / (kLast - kFirst) * (map.high - map.low);
@@ -26,6 +27,9 @@ function depthPlot(parent, title, map, steps, group) {
     key.style.background = shade(i);
     legend.append(key, element("span", "", "step " + line.step));
   });
+  const band = element("span", "key");
+  band.style.background = colour("healthy");
+  legend.append(band, element("span", "", "healthy"));
   const finite = lines.flatMap((line) => line.values).filter((v) => !Number.isNaN(v));
   const low = Math.floor(Math.min(...finite) - .1), high = Math.ceil(Math.max(...finite) + .1);
   let area = { x: 0, w: 1 };
@@ -53,6 +57,20 @@ function depthPlot(parent, title, map, steps, group) {
       context.fillStyle = colour("soft");
       context.fillText(show(Math.pow(10, power)), area.x - 6, toY(power));
     }
+    // A constant rate is a straight line here, so that the band is a triangle that opens towards the first layer.
+    const edge = Math.log10(healthy);
+    context.save();
+    context.beginPath();
+    context.rect(area.x, top, area.w, height - top - bottom);
+    context.clip();
+    context.beginPath();
+    context.moveTo(toX(rows.length - 1), toY(0));
+    context.lineTo(toX(0), toY(edge));
+    context.lineTo(toX(0), toY(-edge));
+    context.fillStyle = colour("healthy");
+    context.globalAlpha = .14;
+    context.fill();
+    context.restore();
     lines.forEach((line, i) => {
       context.strokeStyle = context.fillStyle = shade(i);
       context.lineWidth = 1.6;

@@ -125,7 +125,7 @@ function plotModel(section, model, several) {
   if (hasRows(model.heatmap)) heatmap(maps, "Gradient norm by parameter, first layer on top", model.heatmap, group, open);
   if (hasRows(model.growth)) {
     depthPlot(maps, "Jacobian growth: gradient at each activation over the output's, by depth", model.growth,
-              chosenSteps(model.growth, model.marks), group);
+              chosenSteps(model.growth, model.marks), model.healthyGrowth, group);
     maps.appendChild(element("p", "hint", "Level is healthy; a straight slope means growth by one factor per layer."));
   }
   if (hasRows(model.updates)) heatmap(maps, "Update over weight by parameter; 0.001 is usual", model.updates, group, open);
