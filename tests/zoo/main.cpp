@@ -15,6 +15,7 @@
 #include "support/temporary_directory.h"
 #include "zoo/cases.h"
 #include "zoo/examination.h"
+#include "zoo/preflights.h"
 #include "zoo/processes.h"
 #include "zoo/table.h"
 
@@ -28,6 +29,7 @@ struct Options {
   std::vector<std::uint64_t> healthy_seeds{107, 108, 109, 110, 111, 112, 113};
   std::vector<std::string> only;
   bool quick = false;
+  bool preflight = false;
   std::size_t jobs = 2;
   std::filesystem::path markdown;
   std::filesystem::path keep;
@@ -99,11 +101,19 @@ int main(int argc, char** argv) {
           ->delimiter(',');
   app.add_option("--only", options.only, "Cases whose names contain this")->delimiter(',');
   app.add_flag("--quick", options.quick, "The subset that every test run trains");
+  app.add_flag("--preflight", options.preflight, "Train nothing: look at each fault and its twin before the first step");
   app.add_option("--jobs", options.jobs, "Trainings at once")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_option("--markdown", options.markdown, "Write the table to this file");
   app.add_option("--keep", options.keep, "Keep the run files in this directory");
   CLI11_PARSE(app, argc, argv);
   if (seeds->count() > 0 && healthy_seeds->count() == 0) options.healthy_seeds = options.seeds;
+
+  if (options.preflight) {
+    std::vector<const Fault*> looked_at;
+    for (const Fault& fault : faults())
+      if (chosen(fault.name, fault.quick, options)) looked_at.push_back(&fault);
+    return print_preflights(looked_at, options.seeds) ? EXIT_SUCCESS : EXIT_FAILURE;
+  }
 
   const gradhealth::test::TemporaryDirectory temporary;
   const std::filesystem::path directory = options.keep.empty() ? temporary.path() : options.keep;

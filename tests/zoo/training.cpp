@@ -116,6 +116,14 @@ class Trainer {
     return result_;
   }
 
+  PreflightReport look_before() {
+    net_->train(settings_.train_mode);
+    const torch::Tensor batch = next_batch();
+    torch::Tensor x = data_.train_x.index_select(0, batch);
+    if (settings_.dtype != "float32") x = x.to(torch::kBFloat16);
+    return preflight(*net_, [&] { return loss_of(net_->forward(x), data_.train_y.index_select(0, batch), settings_); });
+  }
+
  private:
   void set_rate() {
     const double warm = settings_.warm_up > 0
@@ -192,6 +200,10 @@ class Trainer {
 };
 
 }  // namespace
+
+PreflightReport look_before(const Settings& settings, std::uint64_t seed) {
+  return Trainer(settings, seed, {}).look_before();
+}
 
 Result train(const Settings& settings, std::uint64_t seed, const std::filesystem::path& file) {
   return Trainer(settings, seed, file).run();

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <gradhealth/diagnosis.h>
+#include <gradhealth/hooks_preflight.h>
 
 #include "zoo/settings.h"
 
@@ -22,5 +23,8 @@ struct Result {
 /// Trains as the settings say, with a monitor at its default settings. The same seed gives the same training.
 /// @param file of the run; empty: not monitored.
 Result train(const Settings& settings, std::uint64_t seed, const std::filesystem::path& file);
+
+/// What a preflight says of the training's first batch.
+PreflightReport look_before(const Settings& settings, std::uint64_t seed);
 
 }  // namespace gradhealth::zoo
