@@ -114,6 +114,16 @@ void measure(const std::filesystem::path& path, const std::string& command, int 
   }
 }
 
+void write(const std::filesystem::path& path, bench::RunOptions options) {
+  if (options.ranks == 1) {
+    bench::write_run(path, options);
+    return;
+  }
+  std::filesystem::create_directory(path);
+  for (options.rank = 0; options.rank < options.ranks; ++options.rank)
+    bench::write_run(path / fmt::format("rank-{:04}.h5", options.rank), options);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -133,6 +143,7 @@ int main(int argc, char** argv) {
           std::map<std::string, bench::Steps>{{"every", bench::Steps::kEvery}, {"default", bench::Steps::kScheduled}}));
   app.add_option("--fault", options.fault, "vanishing, nonfinite, dead, stuck or diverging, in the second half")
       ->check([](const std::string& name) { return bench::is_fault(name) ? "" : "there is no fault " + name; });
+  app.add_option("--ranks", options.ranks, "Ranks, each with a file; the run is a directory")->capture_default_str();
   app.add_option("--file", file, "Keep the run here, or measure the one that is here");
   app.add_option("--command", command, "The gradhealth command to measure; empty: none")->capture_default_str();
   app.add_option("--rounds", rounds, "How often everything is measured")->capture_default_str();
@@ -143,7 +154,10 @@ int main(int argc, char** argv) {
   const std::filesystem::path path =
       keep ? std::filesystem::path(file)
            : std::filesystem::temp_directory_path() / fmt::format("gradhealth-bench-{}.h5", getpid());
-  if (!std::filesystem::exists(path)) print("writing", time_of([&] { bench::write_run(path, options); }));
-  if (!write_only) measure(path, command, rounds);
-  if (!keep) std::filesystem::remove(path);
+  if (!std::filesystem::exists(path)) print("writing", time_of([&] { write(path, options); }));
+  if (!write_only && options.ranks == 1) measure(path, command, rounds);
+  if (!write_only && options.ranks > 1)
+    for (int round = 0; round < rounds; ++round)
+      print("gradhealth report", run_process({command, "report", path.string()}));
+  if (!keep) std::filesystem::remove_all(path);
 }

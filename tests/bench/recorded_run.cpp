@@ -50,6 +50,8 @@ class Wobble {
 Run network(const RunOptions& options) {
   Run run;
   run.info.name = "net";
+  run.info.rank = options.rank;
+  run.info.world_size = options.ranks;
   run.info.command_line = "./train";
   run.info.optimizer = "SGD";
   run.info.momentum = 0.9;
@@ -89,6 +91,7 @@ class Training {
     record_.set(Quantity::kLossNonfinite, 0);
     record_.set(Quantity::kLearningRate, 0.01);
     set_gradient_norms();
+    if (options_.ranks > 1) same(Quantity::kWeightFingerprint, run.of(Axis::kParameter).size(), static_cast<float>(step % 9999));
     if (options_.recorded == Recorded::kAll) set_all();
     if (!options_.fault.empty() && step >= options_.steps / 2) spoil();
     return record_;

@@ -24,6 +24,8 @@ struct RunOptions {
   Recorded recorded = Recorded::kLeast;
   Steps schedule = Steps::kEvery;
   std::string fault;  ///< "", "vanishing", "nonfinite", "dead", "stuck", "diverging": of the run's second half.
+  std::int64_t rank = 0;
+  std::int64_t ranks = 1;  ///< Of more than one, weights have fingerprints, which are equal.
 };
 
 /// The names that RunOptions::fault may have.
