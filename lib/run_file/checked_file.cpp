@@ -19,6 +19,7 @@ namespace {
 constexpr hsize_t kMostChunkBytes = 16u << 20;
 constexpr std::size_t kWidestText = 4096;
 constexpr int kMostFilters = 3;
+constexpr hsize_t kFewChunks = 64;
 constexpr int kLooksAtSize = 4;
 constexpr std::chrono::milliseconds kBetweenLooks{5};
 
@@ -171,6 +172,8 @@ std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type 
       bytes *= length;
     }
     checked.chunk = std::move(chunk);
+    hsize_t count = 0;
+    if (H5Dget_num_chunks(checked.dataset.get(), space.get(), &count) >= 0) checked.chunk_count = count;
   } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
     damaged(object, "is stored in another file");
   }
@@ -223,7 +226,8 @@ void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector
 }
 
 bool CheckedFile::is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const {
-  if (dataset.chunk.empty()) return true;
+  // HDF5 looks through all chunks for one.
+  if (!dataset.chunk_count || *dataset.chunk_count > kFewChunks) return true;
   const hsize_t width = dataset.chunk.size() > 1 ? dataset.chunk[1] : 1;
   for (hsize_t row = first / dataset.chunk[0] * dataset.chunk[0]; row < end; row += dataset.chunk[0]) {
     for (hsize_t column = 0; column < (dataset.chunk.size() > 1 ? columns : 1); column += width) {

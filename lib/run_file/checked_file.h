@@ -27,7 +27,8 @@ class DamagedObject : public FormatError {
 struct CheckedDataset {
   Handle dataset;
   std::vector<hsize_t> size;
-  std::vector<hsize_t> chunk;  ///< Empty if it is not stored in chunks.
+  std::vector<hsize_t> chunk;            ///< Empty if it is not stored in chunks.
+  std::optional<hsize_t> chunk_count{};  ///< Of those that were ever written; absent where that cannot be told.
   std::size_t text_width = 0;
 };
 
@@ -47,7 +48,8 @@ class CheckedFile {
   std::optional<CheckedDataset> find(const std::string& object, Type type, int rank) const;
   CheckedDataset open(const std::string& object, Type type, int rank) const;
   std::int64_t scalar(const std::string& object, Type type) const;
-  /// False if none of the chunks that hold rows from `first` to before `end`, up to `columns`, has ever been written.
+  /// False if none of the chunks that hold rows from `first` to before `end`, up to `columns`, has ever been written;
+  /// of a dataset of many chunks, true in any case.
   bool is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const;
   /// Reads the block [offset, offset + size) into `data`, of the native type that goes with the checked one.
   void read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,

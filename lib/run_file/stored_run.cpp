@@ -114,6 +114,7 @@ std::vector<StoredRun::Column> StoredRun::open_columns(const Selection& selectio
       if (!dataset) return;
       const auto rows = static_cast<hsize_t>(rows_);
       readable_end(*dataset, 0, rows, rows, object);
+      if (dataset->chunk_count == hsize_t{0}) return;
       const std::size_t width =
           by_subject ? std::min<std::size_t>(run_.of(info.axis).size(), dataset->size[1]) : std::size_t{1};
       if (width > 0) columns.push_back({&info, object, std::move(*dataset), width});

@@ -16,8 +16,8 @@ namespace gradhealth::run_file {
 
 /// Where to go on in a file that grows.
 struct Progress {
-  std::int64_t rows = 0;                                              ///< Visited so far.
-  std::vector<Event> events{};                                        ///< Of steps to come.
+  std::int64_t rows = 0;        ///< Visited so far.
+  std::vector<Event> events{};  ///< Of steps to come.
   std::int64_t last_step = std::numeric_limits<std::int64_t>::min();  ///< Of the rows visited so far.
 };
 

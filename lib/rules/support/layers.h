@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <optional>
 #include <vector>
 
@@ -40,7 +40,7 @@ struct DepthProfile {
   const Layer* last = nullptr;
   double first_value = 0;  ///< Relative gradient of the first layer that has one.
   double last_value = 0;
-  double median = std::numeric_limits<double>::quiet_NaN();  ///< Over all layers but the first; NaN without any.
+  double median = NAN;  ///< Over all layers but the first; NaN without any.
 };
 /// @param scratch grows to the number of layers once.
 DepthProfile depth_profile(const StepRecord& record, const Layers& layers, std::vector<double>& scratch);

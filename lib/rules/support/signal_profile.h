@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <vector>
 
 #include <gradhealth/run.h>
@@ -17,10 +17,9 @@ struct SignalProfile {
   std::size_t last = 0;    ///< Activation of the last of them.
   double first_rms = 0;
   double last_rms = 0;
-  double growth =
-      std::numeric_limits<double>::quiet_NaN();  ///< ln(last_rms / first_rms); NaN with fewer than two layers.
+  double growth = NAN;  ///< ln(last_rms / first_rms); NaN with fewer than two layers.
   /// Median over the layers of the logarithm of what one of them makes of it; likewise.
-  double typical = std::numeric_limits<double>::quiet_NaN();
+  double typical = NAN;
 
   /// Most layers take part in a growth (or shrinkage, if negative) at least as large as this one, not only one of them.
   bool is_geometric(double log_growth) const;
