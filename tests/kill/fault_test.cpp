@@ -30,8 +30,13 @@ void check_failed(int part, const Said& said, const std::filesystem::path& direc
   CHECK(contains(said.failed.at(part), file_of(part, directory).string()));
   CHECK(contains(said.failed.at(part), std::strerror(error)));
   CHECK(!contains(said.failed.at(part), "time ="));  // HDF5's own words.
-  // A dead disk does not take that either.
-  if (error != EIO) CHECK(RunReader(file_of(part, directory)).state() == RunState::kFailed);
+  const RunReader reader(file_of(part, directory));
+  // Only HDF5's last blocks can fail once the run says that it is finished.
+  const bool complete = reader.state() == RunState::kFinished &&
+                        reader.rows() == (part == 1 ? kFirstPartRows : kSecondPartRows);
+  // A dead disk does not even take that.
+  const bool unsaid = error == EIO && reader.state() == RunState::kUnfinished;
+  CHECK((reader.state() == RunState::kFailed || complete || unsaid));
 }
 
 /// @param fault how it goes on behind "ACTION:CALL".
