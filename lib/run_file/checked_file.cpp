@@ -20,6 +20,7 @@ constexpr hsize_t kMostChunkBytes = 16u << 20;
 constexpr std::size_t kWidestText = 4096;
 constexpr int kMostFilters = 3;
 constexpr hsize_t kFewChunks = 64;
+constexpr std::uintmax_t kMostDeflated = 1032;  ///< Bytes that deflate makes of one.
 constexpr int kLooksAtSize = 4;
 constexpr std::chrono::milliseconds kBetweenLooks{5};
 
@@ -74,10 +75,10 @@ bool fixed_text(hid_t type) {
 
 }  // namespace
 
-void CheckedFile::damaged(const std::string& object, const std::string& what) const {
+void CheckedFile::damaged(const std::string& object, const std::string& what, std::optional<hsize_t> lost_from) const {
   throw DamagedObject(fmt::format("{}: /{}: {}; the file is damaged or was not written by gradhealth", path_.string(),
                                   object, what),
-                      what);
+                      what, lost_from);
 }
 
 CheckedFile::CheckedFile(const std::filesystem::path& path, Damage damage) : path_(path) {
@@ -198,6 +199,14 @@ std::int64_t CheckedFile::scalar(const std::string& object, Type type) const {
   return value;
 }
 
+std::int64_t CheckedFile::capacity(const CheckedDataset& dataset) const {
+  const Handle creation(H5Dget_create_plist(dataset.dataset.get()), &H5Pclose);
+  const Handle stored(H5Dget_type(dataset.dataset.get()), &H5Tclose);
+  const std::size_t width = std::max<std::size_t>(H5Tget_size(stored.get()), 1);
+  const bool filtered = H5Pget_nfilters(creation.get()) > 0;
+  return static_cast<std::int64_t>(bytes_before_ / width * (filtered ? kMostDeflated : 1));
+}
+
 void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector<hsize_t>& offset,
                                 const std::vector<hsize_t>& size, const std::string& object) const {
   const auto require = [&](haddr_t address, hsize_t bytes) {
@@ -219,7 +228,7 @@ void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector
       haddr_t address = HADDR_UNDEF;
       hsize_t bytes = 0;
       if (H5Dget_chunk_info_by_coord(id, at.data(), &filters, &address, &bytes) < 0)
-        damaged(object, "cannot be found: " + last_error());
+        damaged(object, "cannot be found: " + last_error(), row);
       require(address, bytes);
     }
   }
@@ -251,8 +260,12 @@ void CheckedFile::read(const CheckedDataset& dataset, hid_t native, const std::v
   const Handle source(H5Dget_space(dataset.dataset.get()), &H5Sclose);
   const Handle target(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), &H5Sclose);
   if (H5Sselect_hyperslab(source.get(), H5S_SELECT_SET, offset.data(), nullptr, size.data(), nullptr) < 0 ||
-      H5Dread(dataset.dataset.get(), native, target.get(), source.get(), H5P_DEFAULT, data) < 0)
-    damaged(object, "cannot be read: " + last_error());
+      H5Dread(dataset.dataset.get(), native, target.get(), source.get(), H5P_DEFAULT, data) < 0) {
+    const std::string reason = "cannot be read: " + last_error();
+    // Where it is for want of an index, it tells from which row on.
+    require_bytes(dataset, offset, size, object);
+    damaged(object, reason);
+  }
 }
 
 std::vector<std::string> CheckedFile::read_text(const CheckedDataset& dataset, hsize_t first, hsize_t count,

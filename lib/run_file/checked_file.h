@@ -16,11 +16,15 @@ namespace gradhealth::run_file {
 /// An object of a file cannot be read, or is not what the format says.
 class DamagedObject : public FormatError {
  public:
-  DamagedObject(const std::string& message, std::string reason) : FormatError(message), reason_(std::move(reason)) {}
+  /// @param lost_from the first row that HDF5 cannot find, if that is what is wrong: nor will it find those behind it.
+  DamagedObject(const std::string& message, std::string reason, std::optional<hsize_t> lost_from = std::nullopt)
+      : FormatError(message), reason_(std::move(reason)), lost_from_(lost_from) {}
   const std::string& reason() const { return reason_; }
+  std::optional<hsize_t> lost_from() const { return lost_from_; }
 
  private:
   std::string reason_;
+  std::optional<hsize_t> lost_from_;
 };
 
 /// A dataset whose type, rank and storage have been checked.
@@ -51,6 +55,8 @@ class CheckedFile {
   /// False if none of the chunks that hold rows from `first` to before `end`, up to `columns`, has ever been written;
   /// of a dataset of many chunks, true in any case.
   bool is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const;
+  /// How many entries of the dataset a file of this size can hold, if all were written.
+  std::int64_t capacity(const CheckedDataset& dataset) const;
   /// Reads the block [offset, offset + size) into `data`, of the native type that goes with the checked one.
   void read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,
             const std::vector<hsize_t>& size, void* data, const std::string& object) const;
@@ -59,7 +65,8 @@ class CheckedFile {
   std::string text_attribute(const char* name) const;  ///< Empty if there is none.
   std::optional<double> number_attribute(const char* name) const;
 
-  [[noreturn]] void damaged(const std::string& object, const std::string& what) const;
+  [[noreturn]] void damaged(const std::string& object, const std::string& what,
+                            std::optional<hsize_t> lost_from = std::nullopt) const;
 
  private:
   bool has_object(const std::string& object) const;

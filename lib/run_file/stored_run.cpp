@@ -79,10 +79,19 @@ bool StoredRun::attempt(const std::string& object, std::int64_t count, std::int6
 void StoredRun::read_parts(const std::string& object, hsize_t first, hsize_t count, hsize_t of,
                            const ReadPart& read) const {
   if (count == 0) return;
+  if (const auto known = unfindable_.find(object); known != unfindable_.end() && known->second.from < first + count) {
+    const hsize_t found = std::max(known->second.from, first) - first;
+    lose(object, static_cast<std::int64_t>(count - found), static_cast<std::int64_t>(of), known->second.reason);
+    return read_parts(object, first, found, of, read);
+  }
   try {
     return read(first, count);
   } catch (const DamagedObject& error) {
     if (lost_ == nullptr) throw;
+    if (error.lost_from()) {
+      unfindable_[object] = {*error.lost_from(), error.reason()};
+      return read_parts(object, first, count, of, read);
+    }
     if (count <= kSmallestPart)
       return lose(object, static_cast<std::int64_t>(count), static_cast<std::int64_t>(of), error.reason());
   }

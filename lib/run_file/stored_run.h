@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,11 @@ class StoredRun {
     std::vector<std::int64_t> steps{};
     std::vector<double> seconds{};
   };
+  /// Rows that HDF5 cannot find. Each attempt takes it a millisecond, so there is only one.
+  struct Unfindable {
+    hsize_t from;
+    std::string reason;
+  };
   using ReadPart = std::function<void(hsize_t first, hsize_t count)>;
 
   void read_info();
@@ -93,6 +99,7 @@ class StoredRun {
 
   std::filesystem::path path_;
   std::vector<LostPart>* lost_;
+  mutable std::map<std::string, Unfindable> unfindable_;  ///< By object.
   CheckedFile file_;
   Run run_;
   RunState state_ = RunState::kUnfinished;

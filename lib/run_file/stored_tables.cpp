@@ -77,13 +77,20 @@ std::int64_t StoredRun::count_of(const std::string& counter, std::int64_t most, 
     if (value < 0 || value > most) file_.damaged(counter, fmt::format("has the unreasonable value {}", value));
     count = value;
   });
-  if (lost_ == nullptr) return count;
+  if (lost_ == nullptr) {
+    // Of chunks that were never written HDF5 makes up as many as the extent says.
+    const std::int64_t capacity = count > 0 ? file_.capacity(file_.open(counted, type, 1)) : 0;
+    if (count > capacity)
+      file_.damaged(counter, fmt::format("counts {}, and a file of this size holds {} at the most", count, capacity));
+    return count;
+  }
   // A damaged counter must not make anyone look for rows that never were.
   constexpr std::int64_t kMostUnseen = 65'536;
   std::int64_t extent = std::min(count, kMostUnseen);
   attempt(counted, count, count, [&] {
-    extent = static_cast<std::int64_t>(
-        std::min<hsize_t>(file_.open(counted, type, 1).size.front(), static_cast<hsize_t>(most)));
+    const CheckedDataset dataset = file_.open(counted, type, 1);
+    extent = static_cast<std::int64_t>(std::min<hsize_t>(dataset.size.front(), static_cast<hsize_t>(most)));
+    extent = std::min(extent, file_.capacity(dataset));
     if (extent < count) file_.damaged(counted, fmt::format("has {} rows of {} that were committed", extent, count));
   });
   return known ? std::min(count, extent) : extent;

@@ -20,8 +20,15 @@ ATTACKS = [
 NUMBERS = [-1, -(2**63), 2**63 - 1, 2**40, 2**31, 1_000_000, 41, 0]
 
 
+def text(width):
+    return h5py.string_dtype("utf-8", width)
+
+
+def attribute(run, name, value):
+    run.attrs.create(name, np.array(value, text(1024)), dtype=text(1024))
+
+
 def replace(run, name, **how):
-    attributes = {}
     if name in run:
         del run[name]
     return run.create_dataset(name, **how)
@@ -61,17 +68,17 @@ def variants():
     yield "a matrix is huge", lambda run: replace(
         run, "parameter/gradient_norm", shape=(40, 2**40), maxshape=(None, None), chunks=(16, 1024), dtype="f4")
     yield "a million subjects", lambda run: (
-        [replace(run, f"parameter/{n}", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype=f"S{w}")
+        [replace(run, f"parameter/{n}", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype=text(w))
          for n, w in [("name", 256), ("module", 256), ("kind", 32), ("shape", 64), ("dtype", 16)]],
         replace(run, "parameter/size", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype="i8"),
         run["parameter/committed_subjects"].__setitem__((), 1_000_000))
     yield "a million events", lambda run: (
-        [replace(run, f"event/{n}", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype=f"S{w}")
+        [replace(run, f"event/{n}", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype=text(w))
          for n, w in [("kind", 32), ("subject", 256), ("text", 512)]],
         replace(run, "event/step", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype="i8"),
         run["committed_events"].__setitem__((), 1_000_000))
-    yield "wide text", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 4096] * 3, "S4096"))
-    yield "text too wide", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 9999] * 3, "S9999"))
+    yield "wide text", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 4096] * 3), dtype=text(4096))
+    yield "text too wide", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 9999] * 3), dtype=text(9999))
     yield "steps fall", lambda run: run["step"].__setitem__(slice(0, 25), np.arange(25)[::-1])
     yield "steps are extreme", lambda run: run["step"].__setitem__(slice(0, 25), np.resize(np.array(NUMBERS, "i8"), 25))
     yield "steps repeat", lambda run: run["step"].__setitem__(slice(0, 25), 7)
@@ -93,8 +100,8 @@ def variants():
     yield "an attribute has variable length", lambda run: run.attrs.create("name", "x", dtype=h5py.string_dtype())
     yield "another version", lambda run: run.attrs.create("schema_version", 2)
     yield "a version that is no number", lambda run: run.attrs.create("schema_version", np.nan)
-    yield "it continues itself", lambda run: run.attrs.create("continues", np.bytes_(b"run.h5"))
-    yield "it continues another place", lambda run: run.attrs.create("continues", np.bytes_(b"../healthy.h5"))
+    yield "it continues itself", lambda run: attribute(run, "continues", b"run.h5")
+    yield "it continues another place", lambda run: attribute(run, "continues", b"../healthy.h5")
     for i, attack in enumerate(ATTACKS):
         def spoil(run, attack=attack):
             for axis in ["parameter", "activation"]:
@@ -103,7 +110,7 @@ def variants():
             for column in ["kind", "subject", "text"]:
                 run[f"event/{column}"][0] = np.bytes_(attack)
             for name in ["name", "created_utc", "command_line", "libraries", "optimizer", "loss_kind", "writer_version"]:
-                run.attrs.create(name, np.bytes_(attack or b"\0"))
+                attribute(run, name, attack)
         yield f"attack {i}", spoil
     for kind in ["loss-operator", "operator-pattern", "loop-order", "nonfinite-origin", "flight-recorder", "probe",
                  "intervention", "unregistered-parameter", "nonfinite-buffer", "parameter-not-optimized", "replay",

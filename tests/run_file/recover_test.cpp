@@ -252,7 +252,7 @@ TEST_CASE("of a run that was cut off what lies before the cut is kept, bit by bi
   const std::vector<StepRecord> rows = rows_of(RunReader(crashed));
   std::size_t complete = 0, partial = 0, refused = 0;
   std::int64_t values = 0, differing = 0;
-  constexpr int kCuts = 10;
+  constexpr int kCuts = 40;
   for (int part = 1; part <= kCuts; ++part) {
     const std::filesystem::path cut = directory / "cut.h5", fixed = directory / "fixed.h5";
     std::ofstream(cut, std::ios::binary) << whole.substr(0, whole.size() * static_cast<std::size_t>(part) / kCuts);
