@@ -108,10 +108,11 @@ class Loader {
     report.models.push_back(std::move(model));
     // Replicas show the same but for their data: only who stands out has a story of its own.
     for (const std::size_t place : apart) {
-      ModelReport one = judge(JoinedRun(ranks[place]));
+      JoinedRun joined(ranks[place]);
+      const std::string name = joined.run().info.name;
+      joined.rename(name + (name.empty() ? "" : ", ") + rank_of(joined.run()));
+      ModelReport one = judge(joined);
       one.finished = is_finished(ranks[place]);
-      std::string& name = one.run.info.name;
-      name += (name.empty() ? "" : ", ") + rank_of(one.run);
       report.models.push_back(std::move(one));
     }
   }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <gradhealth/run.h>
@@ -24,6 +26,8 @@ class JoinedRun {
   explicit JoinedRun(const Parts& parts, const Run& known = {});
 
   const Run& run() const { return run_; }
+  /// Findings are told under this name.
+  void rename(std::string name) { run_.info.name = std::move(name); }
   /// Calls `visit` for every step in order. Steps of a part that the next one made again, from an earlier checkpoint,
   /// are left out: the weights that they led to were abandoned.
   void for_each_step(const std::function<void(const StepRecord&)>& visit, const Selection& selection = {}) const;

@@ -45,7 +45,7 @@ struct ParameterReadings {
 class ParameterRecorder {
  public:
   enum class Fingerprints : std::uint8_t { kNone, kTaken };
-  ParameterRecorder(const WatchedParameters& parameters, Run& run, Fingerprints fingerprints);
+  ParameterRecorder(const WatchedParameters& parameters, Run& run, Fingerprints fingerprints = Fingerprints::kNone);
 
   /// Makes subjects of the parameters that have been added since.
   void announce(Run& run);

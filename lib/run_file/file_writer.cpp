@@ -323,6 +323,13 @@ void FileWriter::abandon_failed() noexcept {
   abandon();
 }
 
+// The child shares the parent's descriptor, and when the child exits, its HDF5 closes the file: it may read it, and
+// nothing that it writes may get there.
+void FileWriter::leave_to_parent() noexcept {
+  output_->error = EIO;
+  state_place_ = -1;
+}
+
 void FileWriter::abandon() noexcept {
   for (QuantityColumn& column : quantities_) column.dataset.reset();
   for (Table& table : subjects_) {

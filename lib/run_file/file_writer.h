@@ -49,6 +49,8 @@ class FileWriter {
   void finish(RunState state);
   /// Says in the file that its recording failed, if that can still be said, and lets go of it.
   void abandon_failed() noexcept;
+  /// Nothing that this process does from now on reaches the file.
+  void leave_to_parent() noexcept;
   /// Lets go of the file, whatever state it is in; a reader finds what was committed.
   void abandon() noexcept;
 

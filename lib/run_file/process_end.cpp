@@ -1,8 +1,6 @@
 #include "run_file/process_end.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -44,15 +42,8 @@ void after_fork_in_parent() {
   watched().mutex.unlock();
 }
 
-// The child shares the parent's descriptor; when the child exits, its HDF5 would cut the file to the length it knows.
 void after_fork_in_child() {
-  const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (ProcessEndAware* writer : watched().writers) {
-    const int file = writer->descriptor();
-    if (nowhere >= 0 && file >= 0) ::dup2(nowhere, file);
-    writer->after_fork_in_child();
-  }
-  if (nowhere >= 0) ::close(nowhere);
+  for (ProcessEndAware* writer : watched().writers) writer->after_fork_in_child();
   watched().writers.clear();
   watched().mutex.unlock();
 }

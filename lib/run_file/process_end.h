@@ -11,7 +11,6 @@ class ProcessEndAware {
   virtual void before_fork() = 0;
   virtual void after_fork_in_parent() = 0;
   virtual void after_fork_in_child() noexcept = 0;
-  virtual int descriptor() const noexcept = 0;  ///< Of the open file; -1 if there is none.
 };
 
 /// From now on the end of the process by exit(), or by returning from main(), stops it before HDF5 closes itself

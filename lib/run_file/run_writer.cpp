@@ -85,12 +85,11 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   void after_fork_in_child() noexcept override {
     // The thread exists in the parent only; neither joining nor destroying it is possible here.
     if (thread_.joinable()) new std::thread(std::move(thread_));
+    file_->leave_to_parent();
     fail(std::make_exception_ptr(IoError("this process was forked off the one that records")), 0);
     mutex_.unlock();
     commit_mutex_.unlock();
   }
-
-  int descriptor() const noexcept override { return file_->descriptor(); }
 
   void append(const Run& run, const StepRecord& record) noexcept {
     try {

@@ -45,7 +45,7 @@ std::vector<StepRecord> records_of(SyntheticRun& synthetic, const Recorded& reco
 
 std::string json_of(const Run& run, const Diagnoser& diagnoser) {
   Report report;
-  report.models.push_back({run, diagnoser.diagnosis(), {}, true});
+  report.models.push_back({run, diagnoser.diagnosis(), {}, true, {}});
   std::ostringstream json;
   write_json(json, report);
   return json.str();

@@ -119,10 +119,12 @@ TEST_CASE("a NaN in one rank's data is that rank's", "[ranks]") {
   const json* found = find(document.at("diagnoses"), "rank-divergence");
   REQUIRE(found);
   CHECK(found->at("first_step") == 30);
-  CHECK(found->at("subject").at("name") == "rank 1");
+  CHECK(found->at("subject_parts").at("name") == "rank 1");
   // That rank's file is judged, too, and has the cause.
   CHECK(document.at("models").size() == 2);
-  CHECK(find(document.at("diagnoses"), "nonfinite-input"));
+  const json* cause = find(document.at("diagnoses"), "nonfinite-input");
+  REQUIRE(cause);
+  CHECK(cause->at("subject_parts").at("model") == "rank 1 of 3");
 }
 
 TEST_CASE("one rank killed leaves the others' files whole, and is named", "[ranks]") {

@@ -45,6 +45,8 @@ bool needs_what_the_synthetic_run_lacks(const std::string& rule) {
       "half-precision-range",     // float16
       "missing-warmup",           // Adam
       "overfitting",              // a validation loss
+      "rank-divergence",          // several ranks
+      "replica-desync",           // several ranks
       "saturated-activation",     // sigmoid or tanh
       "unmasked-padding",         // an embedding and attention
       "unnormalized-target",      // floating-point targets

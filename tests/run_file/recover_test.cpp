@@ -321,7 +321,7 @@ TEST_CASE("the diagnosis of a recovered run is that of the original", "[run_file
     Diagnoser diagnoser;
     reader.for_each_step([&](const StepRecord& record) { diagnoser.observe(reader.run(), record); });
     Report report;
-    report.models.push_back({reader.run(), diagnoser.diagnosis(), {}, reader.state() == RunState::kFinished});
+    report.models.push_back({reader.run(), diagnoser.diagnosis(), {}, reader.state() == RunState::kFinished, {}});
     std::ostringstream json;
     write_json(json, report);
     return json.str();

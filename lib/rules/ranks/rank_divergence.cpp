@@ -20,36 +20,37 @@ constexpr const char* kId = "rank-divergence";
 constexpr std::size_t kWindow = 20;    ///< Recorded steps: longer than an uneven last batch.
 constexpr std::size_t kSilence = 10;   ///< Recorded steps without a rank.
 constexpr double kSilentSeconds = 5;   ///< Files of running processes are a moment apart.
-constexpr double kLossFloor = 0.05;    ///< Of the median loss: ranks see different samples.
-constexpr double kNormFloor = 0.2;     ///< Of the logarithm.
+constexpr double kLossUnit = 0.05;     ///< Of the median loss: ranks see different samples.
+constexpr double kNormUnit = 0.2;      ///< Of the logarithm.
 
-/// How far each rank is from the middle of all, over the latest steps.
+/// How far each rank is from the middle of all, over the latest steps; less than a unit is nothing.
 class Spread {
  public:
-  /// @param values of all ranks; not finite where one has none. @param floor least unit.
-  void observe(const std::vector<double>& values, double relative_floor, double absolute_floor) {
+  /// @param values of all ranks; not finite where one has none. @param unit of distances, given the middle.
+  template <class Unit>
+  void observe(const std::vector<double>& values, const Unit& unit) {
     now_.clear();
     for (const double value : values)
       if (std::isfinite(value)) now_.push_back(value);
     if (now_.size() < 2) return;
     const double middle = stats::median_in_place(now_.data(), now_.size());
+    const double one = unit(middle);
     while (ranks_.size() < values.size()) ranks_.emplace_back(kWindow);
-    for (std::size_t i = 0; i < values.size(); ++i) ranks_[i].push(values[i] - middle);
+    for (std::size_t i = 0; i < values.size(); ++i) ranks_[i].push((values[i] - middle) / one);
     // Of two ranks each is as far from the middle as the other: only the course of time tells what is usual.
     if (now_.size() > 2) {
-      for (double& value : now_) value = std::abs(value - middle);
+      for (double& value : now_) value = std::abs(value - middle) / one;
       usual_.push(stats::median_in_place(now_.data(), now_.size()));
     }
-    if (std::isfinite(before_)) changes_.push(std::abs(middle - before_));
+    if (std::isfinite(before_)) changes_.push(std::abs(middle - before_) / one);
     before_ = middle;
-    floor_ = relative_floor * std::abs(middle) + absolute_floor;
   }
 
   /// In units of what is usual; 0 while too little is known.
   double of(std::size_t rank) const {
     if (rank >= ranks_.size() || !ranks_[rank].full() || changes_.size() + 1 < kWindow) return 0;
     const double usual = usual_.size() == 0 ? 0 : usual_.median();
-    return ranks_[rank].median() / std::max({usual, changes_.median(), floor_});
+    return ranks_[rank].median() / std::max({usual, changes_.median(), 1.0});
   }
   std::size_t ranks() const { return ranks_.size(); }
 
@@ -59,7 +60,6 @@ class Spread {
   stats::Window changes_{kWindow};
   std::vector<double> now_;
   double before_ = NAN;
-  double floor_ = 0;
 };
 
 class RankDivergence final : public Judge {
@@ -79,11 +79,11 @@ class RankDivergence final : public Judge {
     if (present < 2) return;
     ++compared_;
     observe_nonfinite(nonfinite, present, record.step);
-    losses_.observe(record.values(Quantity::kRankLoss), kLossFloor, 0);
+    losses_.observe(record.values(Quantity::kRankLoss), [](double middle) { return kLossUnit * std::abs(middle); });
     logarithms_.clear();
     for (const double norm : record.values(Quantity::kRankGradientNorm))
       logarithms_.push_back(norm > 0 ? std::log(norm) : NAN);
-    norms_.observe(logarithms_, 0, kNormFloor);
+    norms_.observe(logarithms_, [](double) { return kNormUnit; });
     find_deviation(record.step);
     alarm_.set((bad_ ? 1 : 0) + (deviating_ ? 1 : 0) + silent_ranks().size());
   }
