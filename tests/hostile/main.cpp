@@ -1,6 +1,6 @@
 // Damaged run files and configurations through every command: no crash, no hang, bounded memory, outputs that are safe
 // to show, exit codes 0, 1 or 2, and for 2 one line that says why.
-//   hostile [--files N] [--configs N] [--structured DIRECTORY] [--seed N] [--jobs N] [--keep DIRECTORY]
+//   hostile [--files N] [--configs N] [--structured DIRECTORY] [--seed N] [--jobs N] [--seconds N] [--keep DIRECTORY]
 // Each file of --structured is tried as it is, and spoiled further as the other bases are. What fails is kept.
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,6 +33,7 @@ struct Arguments {
   std::string structured;
   std::uint64_t seed = 1;
   int jobs = 1;
+  double seconds = 1e9;
   std::string keep = "hostile-failures";
 };
 
@@ -93,26 +94,34 @@ class Worker {
   Tally tally_;
 };
 
+/// What the mutated configurations begin as.
+std::string config() {
+  return gradhealth::default_config().substr(0, 6000) +
+         "\n[[suppressions]]\nrule = \"dead-units\"\nsubject = \"enc*\"\nreason = \"on purpose\"\n"
+         "expires = 2027-01-31\n";
+}
+
 Tally work(const Arguments& arguments, const std::vector<Base>& bases, std::size_t first_structured, int job) {
-  Worker worker(arguments, bases,
-                gradhealth::default_config().substr(0, 6000) +
-                    "\n[[suppressions]]\nrule = \"dead-units\"\nsubject = \"enc*\"\nreason = \"on purpose\"\nexpires = "
-                    "2027-01-31\n");
+  Worker worker(arguments, bases, config());
+  const auto begin = std::chrono::steady_clock::now();
   const auto jobs = static_cast<std::uint64_t>(arguments.jobs);
-  const auto mine = [&](std::uint64_t i) { return i % jobs == static_cast<std::uint64_t>(job); };
+  const auto mine = [&](std::uint64_t i) {
+    const std::chrono::duration<double> since = std::chrono::steady_clock::now() - begin;
+    return i % jobs == static_cast<std::uint64_t>(job) && since.count() < arguments.seconds;
+  };
+  const std::uint64_t first_seed = arguments.seed * 1'000'003;
   for (std::size_t i = first_structured; i < bases.size(); ++i)
     if (mine(i)) worker.file(bases[i], bases[i].bytes, "as-it-is");
+  for (std::uint64_t i = 0; i < arguments.configs; ++i)
+    if (mine(i)) worker.config(first_seed + i);
+  const std::size_t structured = bases.size() - first_structured;
   for (std::uint64_t i = 0; i < arguments.files; ++i) {
     if (!mine(i)) continue;
-    const std::uint64_t seed = arguments.seed * 1'000'003 + i;
     // What HDF5 itself has made wrong is one base in four.
-    const std::size_t structured = bases.size() - first_structured;
     const Base& base =
         structured > 0 && i % 4 == 3 ? bases[first_structured + i / 4 % structured] : bases[i % first_structured];
-    worker.file(base, mutant(base, seed), std::to_string(seed));
+    worker.file(base, mutant(base, first_seed + i), std::to_string(first_seed + i));
   }
-  for (std::uint64_t i = 0; i < arguments.configs; ++i)
-    if (mine(i)) worker.config(arguments.seed * 1'000'003 + i);
   return worker.tally();
 }
 
@@ -163,6 +172,7 @@ int main(int argc, char** argv) {
   app.add_option("--configs", arguments.configs, "Damaged configurations");
   app.add_option("--structured", arguments.structured, "Where structured.py has written its files");
   app.add_option("--seed", arguments.seed);
+  app.add_option("--seconds", arguments.seconds, "Begin nothing new after so many seconds");
   app.add_option("--jobs", arguments.jobs)->check(CLI::Range(1, 64));
   app.add_option("--keep", arguments.keep, "Where inputs that fail are kept");
   CLI11_PARSE(app, argc, argv);

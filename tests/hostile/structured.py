@@ -77,8 +77,8 @@ def variants():
          for n, w in [("kind", 32), ("subject", 256), ("text", 512)]],
         replace(run, "event/step", shape=(1_000_000,), maxshape=(None,), chunks=(1024,), dtype="i8"),
         run["committed_events"].__setitem__((), 1_000_000))
-    yield "wide text", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 4096] * 3), dtype=text(4096))
-    yield "text too wide", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 9999] * 3), dtype=text(9999))
+    yield "wide text", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 4096] * 3, text(4096)), dtype=text(4096))
+    yield "text too wide", lambda run: replace(run, "parameter/name", data=np.array([b"x" * 9999] * 3, text(9999)), dtype=text(9999))
     yield "steps fall", lambda run: run["step"].__setitem__(slice(0, 25), np.arange(25)[::-1])
     yield "steps are extreme", lambda run: run["step"].__setitem__(slice(0, 25), np.resize(np.array(NUMBERS, "i8"), 25))
     yield "steps repeat", lambda run: run["step"].__setitem__(slice(0, 25), 7)

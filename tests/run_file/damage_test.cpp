@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <fstream>
 #include <string>
 #include <vector>
@@ -7,6 +9,7 @@
 #include <gradhealth/errors.h>
 #include <gradhealth/run_file.h>
 
+#include "hostile/metadata.h"
 #include "run_file/sample_run.h"
 #include "support/catch.h"
 #include "support/temporary_directory.h"
@@ -122,6 +125,58 @@ TEST_CASE("damaged bytes end in an error or in other numbers, never in a crash",
     refused += !complaint(directory / "damaged.h5").empty();
   }
   CHECK(refused > 0);
+}
+
+TEST_CASE("an index that claims 2^62 chunks makes nobody look for them", "[run_file]") {
+  TemporaryDirectory directory;
+  std::string bytes = bytes_of(write_sample(directory));
+  // Of an extensible array's header (HDF5 File Format Specification 3.0, VII.D): where the largest index stands.
+  constexpr std::size_t kMaxIndexSet = 44;
+  std::size_t spoiled = 0;
+  for (const hostile::MetadataBlock& block : hostile::metadata_blocks(bytes)) {
+    if (bytes.compare(block.begin, 4, "EAHD") != 0) continue;
+    bytes[block.begin + kMaxIndexSet + 7] = 0x40;
+    hostile::seal(bytes, block);
+    ++spoiled;
+  }
+  REQUIRE(spoiled > 10);
+  std::ofstream(directory / "damaged.h5", std::ios::binary) << bytes;
+  ::alarm(60);  // Ends a test that would never end.
+  CHECK(complaint(directory / "damaged.h5").find('\n') == std::string::npos);
+  ::alarm(0);
+}
+
+TEST_CASE("rows, subjects and events that a file of this size cannot hold are refused", "[run_file]") {
+  TemporaryDirectory directory;
+  const std::filesystem::path path = write_sample(directory);
+  const auto complains = [&](const char* counter, std::int64_t count, const std::vector<const char*>& counted) {
+    const std::filesystem::path copy = directory / "spoiled.h5";
+    std::filesystem::copy_file(path, copy, std::filesystem::copy_options::overwrite_existing);
+    {
+      const Spoiled file(copy);
+      const auto size = static_cast<hsize_t>(count);
+      const hid_t number = H5Dopen2(file.get(), counter, H5P_DEFAULT);
+      H5Dwrite(number, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &count);
+      H5Dclose(number);
+      for (const char* object : counted) {
+        const hid_t dataset = H5Dopen2(file.get(), object, H5P_DEFAULT);
+        H5Dset_extent(dataset, &size);
+        H5Dclose(dataset);
+      }
+    }
+    const std::string text = complaint(copy);
+    check_one_line(text, copy);
+    CHECK(text.find(counter) != std::string::npos);
+    CHECK(text.find("a file of this size holds") != std::string::npos);
+    const Recovery recovery = recover(copy, directory / "fixed.h5");
+    CHECK_FALSE(recovery.lost.empty());
+    CHECK(recovery.rows == 40);
+    std::filesystem::remove(directory / "fixed.h5");
+  };
+  complains("committed_events", 900'000, {"event/step", "event/kind", "event/subject", "event/text"});
+  complains("parameter/committed_subjects", 900'000,
+            {"parameter/name", "parameter/module", "parameter/kind", "parameter/shape", "parameter/dtype",
+             "parameter/size"});
 }
 
 TEST_CASE("a newer major version is refused and an unknown dataset is not looked at", "[run_file]") {
