@@ -135,6 +135,26 @@ TEST_CASE("thresholds of scale hold from both sides", "[rules][unnormalized-inpu
            Severity::kWarning));
 }
 
+TEST_CASE("of many features, a few pixels that hardly ever light are no difference of scale", "[rules][unnormalized-input]") {
+  SyntheticOptions options;
+  options.features = 100;
+  const auto judged = [&](std::size_t narrow, std::size_t wide) {
+    return judge(kRule, SyntheticRun(options), 30, learning, [=](StepRecord& r) {
+      for (std::size_t i = 0; i < 100; ++i) {
+        r.set(Quantity::kInputMean, i, 0);
+        r.set(Quantity::kInputStd, i, i < narrow ? 1e-4 : i >= 100 - wide ? 20 : 1);
+        r.set(Quantity::kInputMin, i, -3);
+        r.set(Quantity::kInputMax, i, 3);
+      }
+    });
+  };
+  CHECK(is_healthy(judged(0, 0)));
+  CHECK(is_healthy(judged(9, 0)));
+  CHECK(is(judged(12, 0), Severity::kWarning));
+  CHECK(is_healthy(judged(0, 9)));
+  CHECK(is(judged(0, 12), Severity::kWarning));
+}
+
 TEST_CASE("unit-range, standardised, one-hot, constant and sparse input is healthy", "[rules][unnormalized-input]") {
   const auto judged = [](const Fault& fault) { return judge(kRule, image_run(), 30, learning, fault); };
   CHECK(is_healthy(judged(input(0.286, 0.353, 0, 1))));

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <gradhealth/run_file.h>
+
 #include "zoo/fixes.h"
 
 namespace gradhealth::zoo {
@@ -40,6 +42,16 @@ bool tells(const Diagnosis& diagnosis, const std::string& rule) {
   return std::any_of(diagnosis.roots.begin(), diagnosis.roots.end(), [&](const DiagnosedFinding& root) {
     return root.finding.rule == rule && root.finding.severity != Severity::kInfo;
   });
+}
+
+/// What the monitor said, which a later step may have taken back.
+std::vector<std::string> told_live(const std::filesystem::path& file) {
+  std::vector<std::string> told;
+  if (!std::filesystem::exists(file)) return told;
+  for (const Event& event : RunReader(file).events())
+    if (event.kind == "finding" && event.text.rfind("info", 0) != 0)
+      told.push_back(event.text.substr(0, event.text.find(':')) + " at step " + std::to_string(event.step));
+  return told;
 }
 
 class Clock {
@@ -95,8 +107,10 @@ Row examine(const Healthy& healthy, std::uint64_t seed, const std::filesystem::p
   Row row;
   row.name = healthy.name;
   row.seed = seed;
-  const Result result = healthy.train(seed, directory / (healthy.name + "-" + std::to_string(seed) + ".h5"));
+  const std::filesystem::path file = directory / (healthy.name + "-" + std::to_string(seed) + ".h5");
+  const Result result = healthy.train(seed, file);
   note(result, row);
+  row.told_live = told_live(file);
   row.twin = result.metric;
   row.seconds = clock.seconds();
   return row;
@@ -110,6 +124,7 @@ std::string to_json(const Row& row) {
             {"faulty", row.faulty},
             {"failure", row.failure},
             {"roots", row.roots},
+            {"told_live", row.told_live},
             {"errors", row.errors},
             {"warnings", row.warnings},
             {"seconds", row.seconds},
@@ -136,6 +151,7 @@ Row from_json(const std::string& text) {
   json.at("faulty").get_to(row.faulty);
   json.at("failure").get_to(row.failure);
   json.at("roots").get_to(row.roots);
+  json.at("told_live").get_to(row.told_live);
   json.at("errors").get_to(row.errors);
   json.at("warnings").get_to(row.warnings);
   json.at("seconds").get_to(row.seconds);

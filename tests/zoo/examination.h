@@ -22,6 +22,7 @@ struct Row {
   int errors = 0;                  ///< Findings, consequences included.
   int warnings = 0;
   std::optional<std::int64_t> told;
+  std::vector<std::string> told_live;  ///< Of a healthy run, warnings and errors that it was told while it trained.
   double seconds = 0;
 
   // Of faults.

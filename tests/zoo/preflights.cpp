@@ -14,7 +14,8 @@ std::string found(const PreflightReport& report) {
   std::string text;
   for (const DiagnosedFinding& root : report.diagnosis.roots)
     if (root.finding.severity != Severity::kInfo)
-      text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", root.finding.rule, name(root.finding.severity));
+      text += fmt::format("{}{} ({}: {})", text.empty() ? "" : ", ", root.finding.rule, name(root.finding.severity),
+                          root.finding.message);
   return text;
 }
 

@@ -63,6 +63,7 @@ Totals totals(const std::vector<Row>& rows) {
       ++sum.healthy;
       sum.with_error += row.errors > 0;
       sum.with_warning += row.errors + row.warnings > 0;
+      sum.told_live += !row.told_live.empty();
       continue;
     }
     if (!row.harmful) {
@@ -83,11 +84,11 @@ Totals totals(const std::vector<Row>& rows) {
 std::string line(const Row& row) {
   if (!row.failure.empty()) return fmt::format("{:28} {:3}  FAILED: {}", row.name, row.seed, row.failure);
   if (!row.faulty)
-    return fmt::format("{:28} {:3}  {} metric {:.2f} {}", row.name, row.seed,
+    return fmt::format("{:28} {:3}  {} metric {:.2f} {}{}{}", row.name, row.seed,
                        row.errors > 0     ? "ERROR  "
                        : row.warnings > 0 ? "WARNING"
                                           : "quiet  ",
-                       row.twin, joined(row.roots));
+                       row.twin, joined(row.roots), row.told_live.empty() ? "" : " | told: ", joined(row.told_live));
   const auto mark = [](bool right, const char* what) { return right ? std::string(what) : std::string(5, '-'); };
   return fmt::format("{:28} {:3}  {} {} {} {} {} twin {:.2f} spoilt {:.2f} fixed {:.2f} | {} -> {}", row.name, row.seed,
                      row.harmful ? "harm" : "    ", mark(row.detected, "seen "), mark(row.root_first, "root "),
@@ -107,6 +108,7 @@ std::string summary(const Totals& sum) {
   text += fmt::format("healthy runs           {}\n", sum.healthy);
   text += fmt::format("  with an error        {}\n", at_most(sum.with_error, sum.healthy));
   text += fmt::format("  with a warning       {}\n", at_most(sum.with_warning, sum.healthy));
+  text += fmt::format("  told of one at first {}\n", at_most(sum.told_live, sum.healthy));
   if (sum.failures > 0) text += fmt::format("could not be run       {}\n", sum.failures);
   return text;
 }

@@ -20,6 +20,7 @@ struct Totals {
   int healthy = 0;
   int with_error = 0;
   int with_warning = 0;  ///< A warning or an error.
+  int told_live = 0;     ///< Either, while they trained.
   int failures = 0;
 };
 

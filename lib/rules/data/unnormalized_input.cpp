@@ -17,6 +17,7 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "unnormalized-input";
+constexpr std::size_t kFewFeatures = 16;  ///< A table of which every column counts.
 constexpr std::size_t kSilentSteps = 3;  ///< Recorded steps in a row in which a whole layer gives zeros.
 
 class UnnormalizedInput final : public Judge {
@@ -67,15 +68,24 @@ class UnnormalizedInput final : public Judge {
     const InputFeature* narrowest = nullptr;
   };
 
+  /// The dense feature with the least value; of many, the one that a tenth of them stay below: at the border of pictures
+  /// there are pixels that one sample in thousands lights.
+  template <class Value>
+  const InputFeature* one_of_many(const Value& value) const {
+    ranked_.clear();
+    for (const InputFeature& feature : input_.all())
+      if (feature.seen && !feature.constant() && !feature.sparse() && feature.values.deviation() > 0)
+        ranked_.push_back({value(feature), &feature});
+    if (ranked_.empty()) return nullptr;
+    const std::size_t place = ranked_.size() > kFewFeatures ? ranked_.size() / 10 : 0;
+    std::nth_element(ranked_.begin(), ranked_.begin() + static_cast<std::ptrdiff_t>(place), ranked_.end());
+    return ranked_[place].second;
+  }
+
   Seen look() const {
     Seen seen;
-    for (const InputFeature& feature : input_.all()) {
-      if (!feature.seen || feature.constant() || feature.sparse()) continue;
-      if (seen.widest == nullptr || feature.rms() > seen.widest->rms()) seen.widest = &feature;
-      if (feature.values.deviation() > 0 &&
-          (seen.narrowest == nullptr || feature.values.deviation() < seen.narrowest->values.deviation()))
-        seen.narrowest = &feature;
-    }
+    seen.widest = one_of_many([](const InputFeature& feature) { return -feature.rms(); });
+    seen.narrowest = one_of_many([](const InputFeature& feature) { return feature.values.deviation(); });
     const auto is = [&seen](Symptom symptom, double observed, double threshold) {
       if (!(observed > threshold)) return false;
       seen.symptom = symptom;
@@ -212,6 +222,7 @@ class UnnormalizedInput final : public Judge {
   Layers layers_;
   stats::Window relative_{20};
   std::vector<double> scratch_;
+  mutable std::vector<std::pair<double, const InputFeature*>> ranked_;
   std::vector<std::size_t> silent_;
   std::string module_;
   std::size_t alarms_ = 0;
@@ -240,7 +251,7 @@ Rule unnormalized_input() {
   info.method =
       "λ₁ is the top eigenvalue of E[xxᵀ] of the input; λ₁/dim is bounded from below by the features' means and by "
       "the largest feature. A warning if that exceeds its threshold, if a dense feature is large, or if dense features "
-      "differ by orders of magnitude. An error if it does harm as well: the loss rises to a multiple of its start, "
+      "differ by orders of magnitude; of more than 16 features, a tenth of them. An error if it does harm as well: the loss rises to a multiple of its start, "
       "something becomes non-finite, half of a layer dies, or the first layer's gradient, relative to its weights, is "
       "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes "
       "its error back.";
