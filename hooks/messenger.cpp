@@ -44,4 +44,13 @@ void Messenger::failure(const std::string& error) {
   if (messages_ != Messages::kNone) line(fmt::format("recording has stopped, the training goes on: {}", error));
 }
 
+void Messenger::incomplete(const std::string& error) {
+  if (messages_ != Messages::kNone) line(fmt::format("the recording is not complete: {}", error));
+}
+
+void Messenger::dropped_rows(const std::filesystem::path& file) {
+  if (messages_ == Messages::kFindings)
+    line(fmt::format("{}: the disk does not keep up; steps that find no room are not recorded", file.string()));
+}
+
 }  // namespace gradhealth::hooks

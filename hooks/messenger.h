@@ -17,6 +17,9 @@ class Messenger {
   void callback_dropped();
   void usage(const std::string& advice);
   void failure(const std::string& error);
+  /// The file's end could not be written.
+  void incomplete(const std::string& error);
+  void dropped_rows(const std::filesystem::path& file);
 
  private:
   void line(const std::string& text);

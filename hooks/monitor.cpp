@@ -177,8 +177,14 @@ class Monitor::Impl {
     guarded([&] { recording_->finish(); });
     if (!recording_) return;  // The constructor has thrown.
     recording_->stop();
-    if (state_ != MonitorState::kDisabled) state_ = MonitorState::kClosed;
-    recording_->output().close();
+    const bool told = state_ == MonitorState::kDisabled;
+    if (!told) state_ = MonitorState::kClosed;
+    try {
+      recording_->output().close();
+    } catch (const std::exception& error) {
+      if (!told) end_incomplete(error.what());
+      throw;
+    }
   }
 
  private:
@@ -224,6 +230,14 @@ class Monitor::Impl {
       messenger_.failure(error);
     } catch (...) {  // Out of memory, most likely: being disabled is all that is left.
     }
+  }
+
+  /// What was recorded last could not be written.
+  void end_incomplete(const std::string& error) {
+    error_ = error;
+    const std::optional<WriterStatus> written = recording_->output().status();
+    if (written && written->state == WriterState::kFailed) state_ = MonitorState::kDisabled;
+    messenger_.incomplete(error);
   }
 
   bool automatic() const { return options_.step == StepMode::kAutomatic; }

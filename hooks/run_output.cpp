@@ -10,10 +10,11 @@
 
 namespace gradhealth::hooks {
 
-void RunOutput::open(const std::filesystem::path& path, const Run& run, IfExists if_exists) {
-  WriterOptions options;
-  options.if_exists = if_exists;
-  writer_.emplace(path, run, options);
+void RunOutput::open(const std::filesystem::path& path, const Run& run, const MonitorOptions& options) {
+  WriterOptions wanted;
+  wanted.if_exists = options.if_exists;
+  wanted.durability = options.durability;
+  writer_.emplace(path, run, wanted);
   path_ = writer_->status().path;
 }
 
@@ -23,8 +24,11 @@ void RunOutput::take(const Run& run, StepRecord& row, Messenger& messenger) {
   writer_->append(run, row);
   ++rows_;
   bytes_ += row_bytes(run);
-  if (const WriterStatus written = writer_->status(); written.state == WriterState::kFailed)
-    throw IoError(written.error);
+  const WriterStatus written = writer_->status();
+  if (written.state == WriterState::kFailed) throw IoError(written.error);
+  if (written.dropped_rows == 0 || told_of_dropped_rows_) return;
+  told_of_dropped_rows_ = true;
+  messenger.dropped_rows(path_);
 }
 
 void RunOutput::report_findings(StepRecord& row, Messenger& messenger) {

@@ -23,7 +23,7 @@ class RunOutput {
   RunOutput(const DiagnosisOptions& options, const std::vector<Rule>& rules) : diagnoser_(options, rules) {}
 
   /// Creates the file. @throws as RunWriter does.
-  void open(const std::filesystem::path& path, const Run& run, IfExists if_exists);
+  void open(const std::filesystem::path& path, const Run& run, const MonitorOptions& options);
   /// Judges the row and hands it to the file. The callback is called from here.
   /// @throws IoError if the file can no longer be written.
   void take(const Run& run, StepRecord& row, Messenger& messenger);
@@ -50,6 +50,7 @@ class RunOutput {
   std::vector<Finding> errors_;
   std::int64_t rows_ = 0;
   std::size_t bytes_ = 0;
+  bool told_of_dropped_rows_ = false;
 };
 
 }  // namespace gradhealth::hooks

@@ -49,7 +49,7 @@ void Recording::open(const std::filesystem::path& file, UpdateWatch::Tell tell) 
     run_.info.first_step = options_.first_step;
     if (const auto last = latest_part(file)) run_.info.continues = last->filename().string();
   }
-  output_.open(file, run_, options_.if_exists);
+  output_.open(file, run_, options_);
   watch_ = std::make_shared<UpdateWatch>(parameters_, std::move(tell));
   accumulation_hooks_ = std::make_unique<AccumulationHooks>(
       [carried = carried_](std::size_t parameter, const at::Tensor& gradient) {
@@ -394,7 +394,7 @@ void Recording::abandon(const std::string& error) noexcept {
   } catch (...) {  // The file takes nothing any more.
   }
   try {
-    output_.note({step_, "monitor", "", "recording stopped: " + error});
+    output_.note({step_, "recording-stopped", "", error});
   } catch (...) {  // Out of memory for the text.
   }
 }

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <exception>
 #include <map>
+#include <stdexcept>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -57,7 +59,13 @@ class Diagnoser::Impl {
   void observe(const Run& run, const StepRecord& record) {
     if (steps_ == 0) model_ = run.info.name;
     ++steps_;
-    for (Seat& seat : seats_) seat.judge->observe(run, record);
+    for (Seat& seat : seats_) {
+      try {
+        seat.judge->observe(run, record);
+      } catch (const std::exception& error) {
+        throw std::runtime_error(fmt::format("the rule {} failed: {}", seat.info.id, error.what()));
+      }
+    }
   }
 
   std::vector<Finding> new_findings() {

@@ -16,6 +16,7 @@
 #include "run_file/file_writer.h"
 #include "run_file/new_file.h"
 #include "run_file/process_end.h"
+#include "run_file/schema.h"
 
 namespace gradhealth {
 namespace {
@@ -113,6 +114,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       std::unique_lock<std::mutex> lock(mutex_);
       if (status_.state != WriterState::kRecording) return;
       queue_.events.push_back(event);
+      if (event.kind == run_file::kRecordingStopped) at_close_ = RunState::kFailed;
       wake(lock);
     } catch (...) {
       fail_now(std::current_exception(), 0);
@@ -262,7 +264,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
       commit_here(lock);
       const run_file::QuietErrors quiet;
       if (status_.state == WriterState::kRecording && ending == Ending::kFinished) {
-        file_->finish(RunState::kFinished);
+        file_->finish(at_close_);
       } else if (status_.state == WriterState::kFailed) {
         file_->abandon_failed();
       } else {
@@ -288,6 +290,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   WriterStatus status_;
   std::string out_of_memory_;  ///< What to say when there is no memory to say it with.
   Clock::time_point last_commit_;
+  RunState at_close_ = RunState::kFinished;
   bool stopping_ = false;
   bool flush_requested_ = false;
   bool waiting_for_more_ = false;

@@ -88,6 +88,10 @@ void hear(const std::string& line, Said& said) {
     std::getline(words, said.failed[part]);
   } else if (what == "microseconds") {
     words >> said.microseconds;
+  } else if (what == "weights") {
+    words >> said.weights;
+  } else if (what == "state") {
+    words >> said.state;
   } else {
     throw std::runtime_error("cannot make sense of: " + line);
   }

@@ -37,6 +37,8 @@ struct Said {
   std::map<std::string, long> phases;        ///< Write calls before each.
   std::map<int, std::string> failed;         ///< The reason, by part.
   long microseconds = 0;
+  std::string weights;  ///< Of torch_trainer.
+  int state = -1;       ///< Of its monitor.
   int status = 0;  ///< As of waitpid().
 };
 
