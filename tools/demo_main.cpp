@@ -39,7 +39,7 @@ gradhealth::Report judge(const std::filesystem::path& run_file) {
   gradhealth::Report report;
   report.run = run_file.filename().string();
   report.models.push_back({reader.run(), diagnoser.diagnosis(), plots.plots(),
-                           reader.state() == gradhealth::RunState::kFinished});
+                           reader.state() == gradhealth::RunState::kFinished, {}});
   return report;
 }
 

@@ -124,7 +124,7 @@ void add_suite(pugi::xml_node root, const Report& report, const ModelReport& mod
     if (by_rule.count(each.finding.rule) == 0) suppressed.emplace(each.finding.rule, each.reason);
   for (const auto& [rule, reason] : suppressed) suite.skipped(rule, "suppressed: " + reason);
   Report alone;
-  alone.models.push_back({model.run, model.diagnosis, {}, model.finished});
+  alone.models.push_back({model.run, model.diagnosis, {}, model.finished, model.unfinished_ranks});
   if (gate({alone}, options) == GateOutcome::kCannotJudge) suite.cannot_judge(undecided_because(model));
 }
 

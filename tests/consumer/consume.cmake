@@ -1,4 +1,4 @@
-# Usage: cmake -Dsource=DIR -Dbuild=DIR -Dproject=core|hooks|subdirectory|training -P consume.cmake
+# Usage: cmake -Dsource=DIR -Dbuild=DIR -Dproject=core|fetched|hooks|subdirectory|training -P consume.cmake
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -10,8 +10,9 @@ set(place ${build}/consumer/${project})
 set(options -G ${generator} -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER_LAUNCHER=${launcher}
     -DCMAKE_C_COMPILER_LAUNCHER=${launcher})
 file(REMOVE_RECURSE ${place})
-if(project STREQUAL "subdirectory")
-  list(APPEND options -DGRADHEALTH_SOURCE=${source})
+if(project MATCHES "subdirectory|fetched")
+  # All of the core is built again: quickly.
+  list(APPEND options -DGRADHEALTH_SOURCE=${source} -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0)
 else()
   run(${CMAKE_COMMAND} --install ${build} --prefix ${place}/installed)
   list(APPEND options -DCMAKE_PREFIX_PATH=${place}/installed)
