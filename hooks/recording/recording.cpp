@@ -367,8 +367,9 @@ void Recording::abandon(const std::string& error) noexcept {
   stop();
   queue_.clear();
   try {
-    output_.note({step_, "recording-stopped", "", error});
+    output_.note({step_, "failed", "", error});
   } catch (...) {  // Out of memory for the text.
+    output_.note({step_, "failed", "", ""});
   }
 }
 
