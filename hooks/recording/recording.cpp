@@ -394,8 +394,9 @@ void Recording::abandon(const std::string& error) noexcept {
   } catch (...) {  // The file takes nothing any more.
   }
   try {
-    output_.note({step_, "recording-stopped", "", error});
+    output_.note({step_, "failed", "", error});
   } catch (...) {  // Out of memory for the text.
+    output_.note({step_, "failed", "", ""});
   }
 }
 

@@ -21,8 +21,8 @@ inline constexpr const char* kCommittedEvents = "committed_events";
 inline constexpr const char* kStep = "step";
 inline constexpr const char* kWallTime = "wall_time";
 inline constexpr const char* kEventGroup = "event";
-/// Kind of the event after which a run that is closed has failed, whatever its rows say.
-inline constexpr const char* kRecordingStopped = "recording-stopped";
+/// Kind of the event after which a run that is closed has failed. Short enough to need no memory.
+inline constexpr const char* kRecordingStopped = "failed";
 inline constexpr const char* kCommittedSubjects = "committed_subjects";  ///< In the group of each axis.
 
 /// A column of fixed-length text.

@@ -174,7 +174,7 @@ TEST_CASE("whatever happens to the recording, the weights are those of the bare 
       {"hdf5", "", "", MonitorState::kClosed},
       {"rule", "", "the rule a-rule-with-a-bug failed: a bug in a rule", MonitorState::kDisabled},
       {"fork", "", "", MonitorState::kClosed},
-      {"memory1", "", "no memory", MonitorState::kDisabled},
+      {"memory1", "", "bad_alloc", MonitorState::kDisabled},
   };
   for (const Trouble& trouble : troubles) {
     const TemporaryDirectory directory;
