@@ -19,10 +19,22 @@ namespace {
 constexpr hsize_t kMostChunkBytes = 16u << 20;
 constexpr std::size_t kWidestText = 4096;
 constexpr int kMostFilters = 3;
-constexpr hsize_t kFewChunks = 64;
 constexpr std::uintmax_t kMostDeflated = 1032;  ///< Bytes that deflate makes of one.
 constexpr int kLooksAtSize = 4;
 constexpr std::chrono::milliseconds kBetweenLooks{5};
+
+/// Whether a chunk of the dataset has ever been written: then there is an index. Asked for the number of chunks, HDF5
+/// would look for each one that a damaged index claims.
+bool has_index(hid_t dataset) {
+#if H5_VERSION_GE(1, 12, 0)
+  H5O_native_info_t info{};
+  if (H5Oget_native_info(dataset, &info, H5O_NATIVE_INFO_META_SIZE) < 0) return true;
+#else
+  H5O_info_t info{};
+  if (H5Oget_info2(dataset, &info, H5O_INFO_META_SIZE) < 0) return true;
+#endif
+  return info.meta_size.obj.index_size > 0;
+}
 
 /// @param error takes what HDF5 says where it fails; any later call would clear it.
 Handle open_file(const std::filesystem::path& path, unsigned flags, std::string& error) {
@@ -173,8 +185,7 @@ std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type 
       bytes *= length;
     }
     checked.chunk = std::move(chunk);
-    hsize_t count = 0;
-    if (H5Dget_num_chunks(checked.dataset.get(), space.get(), &count) >= 0) checked.chunk_count = count;
+    checked.is_written = has_index(checked.dataset.get());
   } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
     damaged(object, "is stored in another file");
   }
@@ -232,25 +243,6 @@ void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector
       require(address, bytes);
     }
   }
-}
-
-bool CheckedFile::is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const {
-  // HDF5 looks through all chunks for one.
-  if (!dataset.chunk_count || *dataset.chunk_count > kFewChunks) return true;
-  const hsize_t width = dataset.chunk.size() > 1 ? dataset.chunk[1] : 1;
-  for (hsize_t row = first / dataset.chunk[0] * dataset.chunk[0]; row < end; row += dataset.chunk[0]) {
-    for (hsize_t column = 0; column < (dataset.chunk.size() > 1 ? columns : 1); column += width) {
-      const std::array<hsize_t, 2> at{row, column};
-      unsigned filters = 0;
-      haddr_t address = HADDR_UNDEF;
-      hsize_t bytes = 0;
-      // What cannot be looked up is for read() to tell.
-      if (H5Dget_chunk_info_by_coord(dataset.dataset.get(), at.data(), &filters, &address, &bytes) < 0 ||
-          address != HADDR_UNDEF)
-        return true;
-    }
-  }
-  return false;
 }
 
 void CheckedFile::read(const CheckedDataset& dataset, hid_t native, const std::vector<hsize_t>& offset,

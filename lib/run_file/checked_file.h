@@ -31,8 +31,8 @@ class DamagedObject : public FormatError {
 struct CheckedDataset {
   Handle dataset;
   std::vector<hsize_t> size;
-  std::vector<hsize_t> chunk;            ///< Empty if it is not stored in chunks.
-  std::optional<hsize_t> chunk_count{};  ///< Of those that were ever written; absent where that cannot be told.
+  std::vector<hsize_t> chunk;  ///< Empty if it is not stored in chunks.
+  bool is_written = true;      ///< False of chunks of which none has ever been written.
   std::size_t text_width = 0;
 };
 
@@ -52,9 +52,6 @@ class CheckedFile {
   std::optional<CheckedDataset> find(const std::string& object, Type type, int rank) const;
   CheckedDataset open(const std::string& object, Type type, int rank) const;
   std::int64_t scalar(const std::string& object, Type type) const;
-  /// False if none of the chunks that hold rows from `first` to before `end`, up to `columns`, has ever been written;
-  /// of a dataset of many chunks, true in any case.
-  bool is_written(const CheckedDataset& dataset, hsize_t first, hsize_t end, hsize_t columns) const;
   /// How many entries of the dataset a file of this size can hold, if all were written.
   std::int64_t capacity(const CheckedDataset& dataset) const;
   /// Reads the block [offset, offset + size) into `data`, of the native type that goes with the checked one.

@@ -123,7 +123,7 @@ std::vector<StoredRun::Column> StoredRun::open_columns(const Selection& selectio
       if (!dataset) return;
       const auto rows = static_cast<hsize_t>(rows_);
       readable_end(*dataset, 0, rows, rows, object);
-      if (dataset->chunk_count == hsize_t{0}) return;
+      if (!dataset->is_written) return;
       const std::size_t width =
           by_subject ? std::min<std::size_t>(run_.of(info.axis).size(), dataset->size[1]) : std::size_t{1};
       if (width > 0) columns.push_back({&info, object, std::move(*dataset), width});
@@ -142,8 +142,6 @@ void StoredRun::read_block(Column& column, hsize_t row) const {
   column.first = row;
   column.end = std::min((row / column.block + 1) * column.block, static_cast<hsize_t>(rows_));
   const hsize_t end = std::min(column.end, column.dataset.size.front());
-  column.is_written = file_.is_written(column.dataset, row, end, column.width);
-  if (!column.is_written) return;
   const std::size_t values = static_cast<std::size_t>(column.end - column.first) * column.width;
   const bool whole = lost_ == nullptr && end == column.end;  // Then there is nothing that could be missing.
   if (single)
@@ -219,7 +217,6 @@ void StoredRun::for_each_step(const std::function<void(const StepRecord&)>& visi
     record.step = step;
     record.wall_time = clock.seconds[row - clock.first];
     for (const Column& column : columns) {
-      if (!column.is_written) continue;
       const std::size_t at = static_cast<std::size_t>(row - column.first) * column.width;
       if (column.info->precision == Precision::kFloat32)
         record.assign(column.info->id, column.floats.data() + at, column.width);

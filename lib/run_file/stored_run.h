@@ -55,7 +55,6 @@ class StoredRun {
     hsize_t block = 1;        ///< Rows that are read at once, from a multiple of them.
     hsize_t first = 0;        ///< In memory: from here …
     hsize_t end = 0;          ///< … to before here.
-    bool is_written = false;  ///< Otherwise nothing was recorded in these rows.
     std::vector<float> floats{};
     std::vector<double> doubles{};
   };
