@@ -1,10 +1,10 @@
 // Bytes as a run file: read, judged by every rule, exported, recovered. Errors of the library's own are what is
 // allowed.
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -23,20 +23,10 @@ namespace {
 
 using namespace gradhealth;
 
-/// A file in memory that has a path.
-class MemoryFile {
- public:
-  MemoryFile(const std::uint8_t* data, std::size_t size) : descriptor_(::memfd_create("run", MFD_CLOEXEC)) {
-    fuzz::require(::write(descriptor_, data, size) == static_cast<ssize_t>(size), "the input can be written");
-  }
-  ~MemoryFile() { ::close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  std::filesystem::path path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
+/// One file for each process: HDF5 wants a path that leads somewhere, so that memory alone does not do.
+std::filesystem::path own_path(const char* name) {
+  return std::filesystem::temp_directory_path() / ("gradhealth-fuzz-" + std::to_string(::getpid()) + name);
+}
 
 /// Without the diagnosis, whose table of causes takes longer to build than everything here.
 void judge(const RunReader& reader) {
@@ -76,8 +66,7 @@ void export_all(const RunReader& reader) {
 }
 
 void recover_it(const std::filesystem::path& path) {
-  static const std::filesystem::path fixed =
-      std::filesystem::temp_directory_path() / ("gradhealth-fuzz-" + std::to_string(::getpid()) + ".h5");
+  static const std::filesystem::path fixed = own_path("-fixed.h5");
   std::filesystem::remove(fixed);
   recover(path, fixed);
   const RunReader reader(fixed);
@@ -97,12 +86,13 @@ void allow_complaints(const Work& work) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const MemoryFile file(data, size);
+  static const std::filesystem::path path = own_path(".h5");
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   allow_complaints([&] {
-    const RunReader reader(file.path());
+    const RunReader reader(path);
     judge(reader);
     export_all(reader);
   });
-  allow_complaints([&] { recover_it(file.path()); });
+  allow_complaints([&] { recover_it(path); });
   return 0;
 }
