@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t kMostSubjects = 1'000'000;
 constexpr double kMostRanks = 1 << 24;
 constexpr double kMostSteps = static_cast<double>(std::int64_t{1} << 40);
+constexpr double kFirstMinorWithRanks = 4;
 constexpr hsize_t kTextBlock = 4096;
 constexpr std::int64_t kNoStep = std::numeric_limits<std::int64_t>::min();
 
@@ -126,6 +127,8 @@ void StoredRun::read_text(const std::string& object, hsize_t first, hsize_t coun
 
 void StoredRun::read_subjects(Axis axis) {
   const std::string group = std::string(name(axis)) + "/";
+  // Files of before version 1.4 do not know ranks.
+  if (axis == Axis::kRank && file_.number_attribute("schema_minor_version").value_or(0) < kFirstMinorWithRanks) return;
   const std::int64_t count = count_of(group + kCommittedSubjects, kMostSubjects, group + kSubjectColumns[0].name,
                                       CheckedFile::Type::kText);
   if (count == 0) return;

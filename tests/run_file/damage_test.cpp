@@ -65,6 +65,27 @@ class Spoiled {
 
 }  // namespace
 
+TEST_CASE("a file from before there were ranks has none", "[run_file]") {
+  TemporaryDirectory directory;
+  const std::filesystem::path path = write_sample(directory);
+  {
+    const Spoiled file(path);
+    H5Ldelete(file.get(), "rank", H5P_DEFAULT);
+  }
+  CHECK(complaint(path).find("/rank/committed_subjects") != std::string::npos);
+  {
+    const Spoiled file(path);
+    const hid_t version = H5Aopen(file.get(), "schema_minor_version", H5P_DEFAULT);
+    const int earlier = 3;
+    H5Awrite(version, H5T_NATIVE_INT, &earlier);
+    H5Aclose(version);
+  }
+  const RunReader reader(path);
+  CHECK(reader.rows() > 0);
+  CHECK(reader.run().of(Axis::kRank).empty());
+  CHECK(reader.run().info.world_size == 1);
+}
+
 TEST_CASE("what is no run file is refused in one line that names it", "[run_file]") {
   TemporaryDirectory directory;
   const auto check = [&](const std::string& name, const std::string& content, const std::string& word) {
