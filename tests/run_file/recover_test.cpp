@@ -101,7 +101,11 @@ std::string bytes_of(const std::filesystem::path& path) {
 /// Changes a byte of an object's header, which its checksum then does not fit.
 void spoil_header(const std::filesystem::path& path, const char* object) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, H5P_DEFAULT);
+#if H5_VERSION_GE(1, 12, 0)
+  H5O_info1_t info{};
+#else
   H5O_info_t info{};
+#endif
   H5Oget_info_by_name2(file, object, &info, H5O_INFO_BASIC, H5P_DEFAULT);
   H5Fclose(file);
   std::fstream stream(path, std::ios::binary | std::ios::in | std::ios::out);
