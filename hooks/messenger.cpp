@@ -40,8 +40,10 @@ void Messenger::usage(const std::string& advice) {
   if (messages_ == Messages::kFindings) line(advice);
 }
 
-void Messenger::failure(const std::string& error) {
-  if (messages_ != Messages::kNone) line(fmt::format("recording has stopped, the training goes on: {}", error));
+// Memory may be what has run out.
+void Messenger::failure(const std::string& error) noexcept {
+  if (messages_ == Messages::kNone || lines_++ >= kMostLines) return;
+  std::fprintf(stderr, "gradhealth: recording has stopped, the training goes on: %s\n", error.c_str());
 }
 
 void Messenger::incomplete(const std::string& error) {

@@ -16,7 +16,7 @@ class Messenger {
   void finding(const Finding& finding, const std::filesystem::path& file);
   void callback_dropped();
   void usage(const std::string& advice);
-  void failure(const std::string& error);
+  void failure(const std::string& error) noexcept;
   /// The file's end could not be written.
   void incomplete(const std::string& error);
   void dropped_rows(const std::filesystem::path& file);
