@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstdio>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
