@@ -61,7 +61,9 @@ class Monitor::Impl {
   void step(const at::Tensor& loss) {
     if (hooks::replaying()) return;  // The closure given to replay() computes the loss, and no more.
     if (automatic()) return guarded([&] { recording_->note_doubt(hooks::Doubt::kStepCalled); });
-    if (recording_ && recording_->capture()) hooks::settle_backward();
+    guarded([&] {
+      if (recording_->capture()) hooks::settle_backward();
+    });
     guarded([&] { clip_as_learned(); });
     take_step(loss);
     guarded([&] { intervener_.end_step(steps_ - 1, loss, clipping_.parameters(), optimizer_, errors()); });

@@ -2,8 +2,8 @@
 
 #include <sys/types.h>
 
-#include <cstdio>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>

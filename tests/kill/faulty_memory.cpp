@@ -9,11 +9,15 @@ namespace {
 
 std::atomic<long> left{0};  // 0: none fails.
 std::atomic<bool> others{false};
+std::atomic<bool> once{false};
 thread_local bool in_this_thread = false;
 
 bool fails() {
   if (left.load(std::memory_order_relaxed) == 0 || in_this_thread == others) return false;
-  if (left == 1) return true;
+  if (left == 1) {
+    if (once) left = 0;
+    return true;
+  }
   --left;
   return false;
 }
@@ -24,8 +28,9 @@ void* allocate(std::size_t size) { return fails() ? nullptr : std::malloc(size >
 
 namespace gradhealth::test {
 
-FailingMemory::FailingMemory(long first, Threads threads) {
+FailingMemory::FailingMemory(long first, Threads threads, Failing failing) {
   in_this_thread = true;
+  once = failing == Failing::kOnce;
   others = threads == Threads::kOthers;
   left = first;
 }

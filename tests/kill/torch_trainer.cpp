@@ -132,7 +132,9 @@ class Trainer {
   void record(const torch::Tensor& loss) {
     if (!monitor_) return;
     if (mode_.rfind("memory", 0) == 0 && ++steps_ == kFaultStep) {
-      const gradhealth::test::FailingMemory failing(std::atol(mode_.c_str() + 6));
+      // Once: LibTorch's own guards allocate in their destructors, and without memory end any program.
+      using Memory = gradhealth::test::FailingMemory;
+      const Memory failing(std::atol(mode_.c_str() + 6), Memory::Threads::kThis, Memory::Failing::kOnce);
       monitor_->step(loss);
     } else {
       monitor_->step(loss);
