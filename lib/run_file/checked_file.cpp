@@ -23,9 +23,15 @@ constexpr std::uintmax_t kMostDeflated = 1032;  ///< Bytes that deflate makes of
 constexpr int kLooksAtSize = 4;
 constexpr std::chrono::milliseconds kBetweenLooks{5};
 
-/// Whether a chunk of the dataset has ever been written: then there is an index. Asked for the number of chunks, HDF5
-/// would look for each one that a damaged index claims.
-bool has_index(hid_t dataset) {
+/// Whether a chunk of the dataset has ever been written.
+bool has_chunks(hid_t dataset, hid_t space, int rank) {
+  // HDF5 counts the chunks of a matrix in its B-tree. In the array that leads to those of a column it would look for each
+  // one that a damaged header claims, and the size of the array says enough; of a damaged B-tree, HDF5 1.14 crashes when
+  // it is asked for the size.
+  if (rank > 1) {
+    hsize_t count = 0;
+    return H5Dget_num_chunks(dataset, space, &count) < 0 || count > 0;
+  }
 #if H5_VERSION_GE(1, 12, 0)
   H5O_native_info_t info{};
   if (H5Oget_native_info(dataset, &info, H5O_NATIVE_INFO_META_SIZE) < 0) return true;
@@ -185,7 +191,7 @@ std::optional<CheckedDataset> CheckedFile::find(const std::string& object, Type 
       bytes *= length;
     }
     checked.chunk = std::move(chunk);
-    checked.is_written = has_index(checked.dataset.get());
+    checked.is_written = has_chunks(checked.dataset.get(), space.get(), rank);
   } else if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
     damaged(object, "is stored in another file");
   }
