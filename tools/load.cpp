@@ -38,7 +38,8 @@ std::vector<std::string> unfinished(const Ranks& ranks) {
   for (const Parts& parts : ranks) {
     if (is_finished(parts)) continue;
     const std::int64_t last = last_step(parts);
-    names.push_back(rank_of(parts.front().run()) + (last < 0 ? ", not one step" : fmt::format(", last seen at step {}", last)));
+    names.push_back(rank_of(parts.front().run()) +
+                    (last < 0 ? ", not one step" : fmt::format(", last seen at step {}", last)));
   }
   return names;
 }

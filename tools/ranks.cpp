@@ -103,7 +103,8 @@ void RankedRun::for_each_step(const std::function<void(const StepRecord&)>& visi
   for (std::size_t begin = 0; begin < steps.size(); begin += length) {
     const std::size_t end = std::min(begin + length, steps.size());
     Block block;
-    block.steps.assign(steps.begin() + static_cast<std::ptrdiff_t>(begin), steps.begin() + static_cast<std::ptrdiff_t>(end));
+    block.steps.assign(steps.begin() + static_cast<std::ptrdiff_t>(begin),
+                       steps.begin() + static_cast<std::ptrdiff_t>(end));
     block.first.resize(block.steps.size());
     block.found.resize(block.steps.size());
     for (std::size_t place = 0; place < ranks_.size(); ++place) read(place, block);

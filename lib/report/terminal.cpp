@@ -45,7 +45,8 @@ class Writer {
     if (!summary_.undecided_because.empty()) out_ << wrapped("because " + summary_.undecided_because, kIndent, kIndent);
     if (!summary_.finished && summary_.verdict == Verdict::kUnhealthy)
       for (const ModelReport& model : report_.models)
-        if (!model.finished) out_ << wrapped("The recording was not finished" + unfinished_ranks(model) + ".", kIndent, kIndent);
+        if (!model.finished)
+          out_ << wrapped("The recording was not finished" + unfinished_ranks(model) + ".", kIndent, kIndent);
     if (summary_.roots.empty()) return;
     out_ << kIndent << counts_line(summary_) << '\n';
   }

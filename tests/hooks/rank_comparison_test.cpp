@@ -86,7 +86,7 @@ TEST_CASE("rows get what the other rank has sent, in their order", "[ranks]") {
 
 TEST_CASE("rows wait for the other ranks, and go on without them at the end", "[ranks]") {
   Fixture f;
-  f.wire->let_through = 2;  // The greeting and step 0.
+  f.wire->let_through = 2;                                    // The greeting and step 0.
   for (const std::int64_t step : {0, 1, 7, 10}) f.add(step);  // Nobody else records step 7, which waits for 1 only.
   CHECK(f.steps() == Steps{0});
   f.wire->let_through = 1;

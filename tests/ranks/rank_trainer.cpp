@@ -1,8 +1,8 @@
 // One rank of a data-parallel training over c10d's Gloo, with the monitor's own group beside the trainer's.
 //   rank_trainer FAULT RANK WORLD_SIZE FOLDER STEPS
 // The run goes to FOLDER/run; FOLDER/weights-RANK holds the final weights' bytes.
-#include <csignal>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iostream>

@@ -20,8 +20,8 @@ namespace {
 std::vector<int> train(const Folder& folder, const std::string& fault, int ranks, int steps) {
   std::string command = "rm -rf run run.h5 store weights-*;";
   for (int rank = 0; rank < ranks; ++rank)
-    command += fmt::format(" {{ '{}' {} {} {} . {} 2> err-{}; echo $? > code-{}; }} &", GRADHEALTH_RANK_TRAINER, fault, rank,
-                           ranks, steps, rank, rank);
+    command += fmt::format(" {{ '{}' {} {} {} . {} 2> err-{}; echo $? > code-{}; }} &", GRADHEALTH_RANK_TRAINER, fault,
+                           rank, ranks, steps, rank, rank);
   folder.shell(command + " wait");
   std::vector<int> codes;
   for (int rank = 0; rank < ranks; ++rank) codes.push_back(std::stoi(read(folder / fmt::format("code-{}", rank))));

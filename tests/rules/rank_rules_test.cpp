@@ -48,7 +48,8 @@ class Replicas {
 
 }  // namespace
 
-TEST_CASE("equal replicas are healthy, and one process alone is not judged", "[rules][replica-desync][rank-divergence]") {
+TEST_CASE("equal replicas are healthy, and one process alone is not judged",
+          "[rules][replica-desync][rank-divergence]") {
   for (const char* rule : {"replica-desync", "rank-divergence"}) {
     INFO(rule);
     CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, learning)));

@@ -51,8 +51,8 @@ bool print_preflights(const std::vector<const Fault*>& faults, const std::vector
       }
     }
   }
-  fmt::print("healthy twins that are healthy: {} of {}; faults whose cause is named: {} of {}; slowest: {:.3f} s\n", healthy,
-             all, named, all, slowest);
+  fmt::print("healthy twins that are healthy: {} of {}; faults whose cause is named: {} of {}; slowest: {:.3f} s\n",
+             healthy, all, named, all, slowest);
   return healthy == all;
 }
 

@@ -17,11 +17,11 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "rank-divergence";
-constexpr std::size_t kWindow = 20;    ///< Recorded steps: longer than an uneven last batch.
-constexpr std::size_t kSilence = 10;   ///< Recorded steps without a rank.
-constexpr double kSilentSeconds = 5;   ///< Files of running processes are a moment apart.
-constexpr double kLossUnit = 0.05;     ///< Of the median loss: ranks see different samples.
-constexpr double kNormUnit = 0.2;      ///< Of the logarithm.
+constexpr std::size_t kWindow = 20;   ///< Recorded steps: longer than an uneven last batch.
+constexpr std::size_t kSilence = 10;  ///< Recorded steps without a rank.
+constexpr double kSilentSeconds = 5;  ///< Files of running processes are a moment apart.
+constexpr double kLossUnit = 0.05;    ///< Of the median loss: ranks see different samples.
+constexpr double kNormUnit = 0.2;     ///< Of the logarithm.
 
 /// How far each rank is from the middle of all, over the latest steps; less than a unit is nothing.
 class Spread {
@@ -181,10 +181,10 @@ class RankDivergence final : public Judge {
 
   Finding nonfinite_finding() const {
     const char* what = bad_->in_loss ? "loss" : "gradient";
-    Finding finding = new_finding(kId, Severity::kError, 0.95, {"", "", rank_name(bad_->first)},
-                                  {bad_->step, last_}, {});
-    finding.message = fmt::format("At step {} the {} of {} was not finite, and that of the other ranks was.", bad_->step,
-                                  what, list_of(bad_->ranks, 4));
+    Finding finding =
+        new_finding(kId, Severity::kError, 0.95, {"", "", rank_name(bad_->first)}, {bad_->step, last_}, {});
+    finding.message = fmt::format("At step {} the {} of {} was not finite, and that of the other ranks was.",
+                                  bad_->step, what, list_of(bad_->ranks, 4));
     finding.evidence.push_back(evidence(fmt::format("ranks with a {} that is not finite", what),
                                         static_cast<double>(bad_->ranks.size()), ">", 0, Quantity::kRankNonfinite,
                                         rank_name(bad_->first)));
@@ -195,17 +195,17 @@ class RankDivergence final : public Judge {
   Finding deviation_finding() const {
     const Deviating& found = *deviating_;
     const char* what = found.in_loss ? "loss" : "gradient norm";
-    Finding finding = new_finding(kId, Severity::kWarning, 0.7, {"", "", rank_name(found.rank)}, {found.since, last_}, {});
+    Finding finding =
+        new_finding(kId, Severity::kWarning, 0.7, {"", "", rank_name(found.rank)}, {found.since, last_}, {});
     finding.message =
         presence_.size() == 2
             ? fmt::format("The {} of the two ranks lies apart, by {} times what it changes by from step to step.", what,
                           number(std::abs(found.size)))
             : fmt::format("The {} of {} lies {} that of the other ranks, by {} times what is usual between them.", what,
                           rank_name(found.rank), found.size > 0 ? "above" : "below", number(std::abs(found.size)));
-    finding.evidence.push_back(evidence(fmt::format("distance of the {} from the median rank's, in usual distances", what),
-                                        std::abs(found.size), ">", deviation_,
-                                        found.in_loss ? Quantity::kRankLoss : Quantity::kRankGradientNorm,
-                                        rank_name(found.rank)));
+    finding.evidence.push_back(evidence(
+        fmt::format("distance of the {} from the median rank's, in usual distances", what), std::abs(found.size), ">",
+        deviation_, found.in_loss ? Quantity::kRankLoss : Quantity::kRankGradientNorm, rank_name(found.rank)));
     finding.recommendations = {look_at_batch(found.rank, 0.6)};
     return finding;
   }
@@ -235,7 +235,8 @@ class RankDivergence final : public Judge {
   static Recommendation look_at_batch(std::size_t rank, double confidence) {
     Recommendation advice;
     advice.id = "look-at-rank-data";
-    advice.text = fmt::format("Look at what {} trains on: its part of the data, and how it is prepared.", rank_name(rank));
+    advice.text =
+        fmt::format("Look at what {} trains on: its part of the data, and how it is prepared.", rank_name(rank));
     advice.why = "Ranks run the same program with the same weights; what differs is their data, or the machine.";
     advice.code = fmt::format(
         "// On {}: what the batch holds at this step.\n"
@@ -270,23 +271,26 @@ Rule rank_divergence() {
   info.id = kId;
   info.title = "One rank differs from the others";
   info.meaning =
-      "One process of a data-parallel training sees something else than the rest: a loss that is not finite, a loss or a "
+      "One process of a data-parallel training sees something else than the rest: a loss that is not finite, a loss or "
+      "a "
       "gradient of another size, or nothing any more. Its gradients go into everybody's update.";
   info.method =
       "The ranks' losses and gradient norms are compared step by step. An error: at the first step at which any is not "
-      "finite, at most half of the ranks are concerned; or a rank is missing for ten recorded steps and five seconds. A "
+      "finite, at most half of the ranks are concerned; or a rank is missing for ten recorded steps and five seconds. "
+      "A "
       "warning: over 20 recorded steps, a rank's median distance from the median rank is five times what is usual "
       "between ranks and from step to step, and a quarter of the loss or a factor e of the gradient norm.";
   info.limits =
-      "Ranks with data of different kinds on purpose. An uneven last batch is too short to count. Of two ranks it cannot "
+      "Ranks with data of different kinds on purpose. An uneven last batch is too short to count. Of two ranks it "
+      "cannot "
       "be told which one is wrong.";
   info.options = {
       {"deviation", 5, "Distance from the median rank over what is usual.", "Five standard deviations and more."},
       min_steps_option(20),
   };
   info.references = {"Megatron-LM: rerun state machine, which tells a rank's transient faults from persistent ones"};
-  info.effects = {{"nonfinite-loss"}, {"nonfinite-gradient"}, {"nonfinite-weight"}, {"nonfinite-activation"},
-                  {"diverging-loss"}, {"loss-spike"}};
+  info.effects = {{"nonfinite-loss"},       {"nonfinite-gradient"}, {"nonfinite-weight"},
+                  {"nonfinite-activation"}, {"diverging-loss"},     {"loss-spike"}};
   return make_rule<RankDivergence>(std::move(info));
 }
 

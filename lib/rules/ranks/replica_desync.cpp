@@ -26,7 +26,8 @@ std::vector<std::string> names_of_positive(const std::vector<double>& values, co
 
 class ReplicaDesync final : public Judge {
  public:
-  explicit ReplicaDesync(const RuleOptions& options) : steps_(options.at("steps")), min_steps_(options.at("min-steps")) {}
+  explicit ReplicaDesync(const RuleOptions& options)
+      : steps_(options.at("steps")), min_steps_(options.at("min-steps")) {}
 
   void observe(const Run& run, const StepRecord& record) override {
     const std::vector<double>& by_rank = record.values(Quantity::kRankParametersDiffering);
@@ -93,13 +94,13 @@ class ReplicaDesync final : public Judge {
 
   Finding finding() const {
     const bool others_alike = world_size_ > 2 && ranks_.size() + 1 == world_size_;
-    const std::string who = others_alike ? "rank 0 holds other weights than the rest"
-                                         : list_of(ranks_, 4) + (ranks_.size() == 1 ? " holds" : " hold") +
-                                               " other weights than rank 0";
+    const std::string who =
+        others_alike ? "rank 0 holds other weights than the rest"
+                     : list_of(ranks_, 4) + (ranks_.size() == 1 ? " holds" : " hold") + " other weights than rank 0";
     const SubjectRef subject{"", parameters_.size() == 1 ? module_ : "",
                              parameters_.size() == 1 ? parameters_.front() : ""};
-    Finding finding = new_finding(kId, is_averaged() ? Severity::kInfo : Severity::kError, 0.95, subject,
-                                  {first_, last_}, {});
+    Finding finding =
+        new_finding(kId, is_averaged() ? Severity::kInfo : Severity::kError, 0.95, subject, {first_, last_}, {});
     finding.message = fmt::format(
         "The replicas of the model are not the same: of {} ranks, {}, in {} of {} parameters since step {} ({}).",
         world_size_, who, parameters_.size(), known_parameters_, first_, list_of(parameters_, 3));
@@ -121,7 +122,8 @@ class ReplicaDesync final : public Judge {
     Recommendation advice;
     advice.id = "broadcast-parameters";
     advice.text = "Give all ranks rank 0's parameters and buffers, once, before the first step.";
-    advice.why = "Equal gradients keep replicas equal only if they begin equal; each process draws its own initial values.";
+    advice.why =
+        "Equal gradients keep replicas equal only if they begin equal; each process draws its own initial values.";
     advice.code =
         "torch::NoGradGuard no_grad;\n"
         "for (torch::Tensor& tensor : net->parameters()) {\n"
@@ -140,7 +142,8 @@ class ReplicaDesync final : public Judge {
     Recommendation advice;
     advice.id = "reduce-gradients";
     advice.text = "Average every gradient over all ranks between backward() and the optimizer's step().";
-    advice.why = "LibTorch has no DistributedDataParallel for C++: whatever is not reduced by hand stays with its rank.";
+    advice.why =
+        "LibTorch has no DistributedDataParallel for C++: whatever is not reduced by hand stays with its rank.";
     advice.code = fmt::format(
         "loss.backward();\n"
         "for (torch::Tensor& parameter : net->parameters()) {{\n"
@@ -184,7 +187,8 @@ Rule replica_desync() {
   info.id = kId;
   info.title = "Replicas have different weights";
   info.meaning =
-      "The processes of a data-parallel training no longer hold the same weights. Their averaged gradients belong to no "
+      "The processes of a data-parallel training no longer hold the same weights. Their averaged gradients belong to "
+      "no "
       "model at all, and what is saved in the end is one of several: training gets worse, or not as good as it should, "
       "without any other sign.";
   info.method =
@@ -198,11 +202,12 @@ Rule replica_desync() {
       {"steps", 2, "Recorded steps at which something differs.", "One could be read beside an update."},
       min_steps_option(2),
   };
-  info.references = {"TrainCheck: Jiang et al., Training with confidence: catching silent errors in deep learning "
-                     "training with automated proactive checks, OSDI 2025",
-                     "BigScience, BLOOM-176B chronicles: layer norm weights that differed between ranks"};
-  info.effects = {{"no-better-than-constant"}, {"plateaued-loss"}, {"diverging-loss"}, {"oscillating-loss"},
-                  {"rank-divergence"}};
+  info.references = {
+      "TrainCheck: Jiang et al., Training with confidence: catching silent errors in deep learning "
+      "training with automated proactive checks, OSDI 2025",
+      "BigScience, BLOOM-176B chronicles: layer norm weights that differed between ranks"};
+  info.effects = {
+      {"no-better-than-constant"}, {"plateaued-loss"}, {"diverging-loss"}, {"oscillating-loss"}, {"rank-divergence"}};
   return make_rule<ReplicaDesync>(std::move(info));
 }
 
