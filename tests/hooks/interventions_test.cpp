@@ -32,6 +32,14 @@ std::vector<std::string> interventions_in(const std::filesystem::path& file) {
   return texts;
 }
 
+/// What the run was told while it trained, for messages of tests that fail.
+std::string findings_in(const std::filesystem::path& file) {
+  std::string texts;
+  for (const gradhealth::Event& event : gradhealth::RunReader(file).events())
+    if (event.kind == "finding") texts += std::to_string(event.step) + " " + event.text + "\n";
+  return texts;
+}
+
 /// A classification whose batches and dropout depend on the step alone.
 struct Training {
   ConvNet net;
@@ -194,6 +202,7 @@ TEST_CASE("gradients are clipped at the percentile that the run has shown", "[ho
     training.optimizer.step();
   }
   monitor.close();
+  INFO(findings_in(directory / "run.h5"));
   REQUIRE_FALSE(clipped.empty());
   CHECK(clipped[0] >= 20);
   CHECK(std::count(clipped.begin(), clipped.end(), 30) == 1);
@@ -224,6 +233,7 @@ TEST_CASE("a training can be rolled back to where it was healthy, with its optim
   }
   REQUIRE(step == 20);
   REQUIRE(monitor.roll_back());
+  INFO(findings_in(directory / "run.h5"));
   CHECK_FALSE(monitor.should_stop());
   CHECK(same(training.weights(), weights[15]));
   CHECK(same(training.buffers(), buffers[15]));
