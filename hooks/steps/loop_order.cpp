@@ -65,12 +65,16 @@ void LoopOrder::parameter_written(const ParameterList& parameters) {
   without_update_ = 0;
 }
 
-void LoopOrder::other_written(std::string_view op, const at::Tensor& target) {
+void LoopOrder::other_written(const ParameterList& parameters, std::string_view op, const at::Tensor& target) {
   if (!watching_) return;
   const void* storage = storage_of(target);
   if (!storage) return;
-  for (Gradient& gradient : gradients_) {
+  for (std::size_t i = 0; i < std::min(parameters.size(), gradients_.size()); ++i) {
+    Gradient& gradient = gradients_[i];
     if (gradient.storage != storage) continue;
+    // A gradient that was dropped leaves its storage's address to whatever comes next.
+    const at::Tensor& now = parameters[i].tensor.grad();
+    if (!now.defined() || storage_of(now) != storage) continue;
     if (is_one_of(op, {"aten::zero_", "aten::fill_"}))
       gradient.zeroed |= target.numel() == gradient.numel;
     else

@@ -23,7 +23,7 @@ class LoopOrder {
   /// A parameter is about to be written to.
   void parameter_written(const ParameterList& parameters);
   /// Something is about to be written to in place that is no parameter. @param op as LibTorch names it.
-  void other_written(std::string_view op, const at::Tensor& target);
+  void other_written(const ParameterList& parameters, std::string_view op, const at::Tensor& target);
   /// The next backward pass has ended.
   void backward_ended(const ParameterList& parameters);
   /// Patterns found since the last call, each once a run: "cleared-before-update", "changed-after-update".

@@ -192,7 +192,7 @@ bool UpdateWatch::before_write(const char* op, const at::Tensor& target) {
     if (!stopped_) updated_[static_cast<std::size_t>(parameter)] = true;
     return true;
   }
-  if (!expected_) order_.other_written(op, target);
+  if (!expected_) order_.other_written(parameters_.all(), op, target);
   if (!expected_) return false;
   if (is_gradient(target)) {
     if (!std::exchange(told_change_, true)) tell_(Moment::kGradientsChange);
@@ -205,8 +205,15 @@ bool UpdateWatch::before_write(const char* op, const at::Tensor& target) {
 }
 
 bool UpdateWatch::is_gradient(const at::Tensor& tensor) const {
-  if (tensor.has_storage()) return storages_.count(storage_of(tensor)) > 0;
   const std::vector<WatchedParameter>& all = parameters_.all();
+  if (tensor.has_storage()) {
+    const void* storage = storage_of(tensor);
+    // Of one that was dropped the address may belong to another tensor by now.
+    return storages_.count(storage) > 0 && std::any_of(all.begin(), all.end(), [&](const WatchedParameter& parameter) {
+             const at::Tensor& gradient = parameter.tensor.grad();
+             return gradient.defined() && storage_of(gradient) == storage;
+           });
+  }
   return std::any_of(all.begin(), all.end(), [&](const WatchedParameter& parameter) {
     const at::Tensor& gradient = parameter.tensor.grad();
     return gradient.defined() && !gradient.has_storage() && same_memory(gradient, tensor);

@@ -94,6 +94,17 @@ TEST_CASE("loops in order are not told", "[hooks][loop-order]") {
           loop.optimizer.step();
           loop.drop();
         }).empty());
+  // What comes to lie where a dropped gradient lay is none, as a dropout's mask.
+  CHECK(patterns(12, [&](Loop& loop, const torch::Tensor& loss) {
+          loss.backward();
+          loop.monitor.step(loss);
+          loop.optimizer.step();
+          loop.drop();
+          std::vector<torch::Tensor> others;
+          for (int i = 0; i < 20; ++i)
+            for (const torch::Tensor& parameter : loop.net->parameters())
+              others.push_back(torch::ones_like(parameter.detach()).mul_(0.5));
+        }).empty());
   // step() in the wrong place says nothing of the rest.
   CHECK(patterns(12, [&](Loop& loop, const torch::Tensor& loss) {
           loss.backward();
