@@ -91,7 +91,8 @@ std::string wrong_xml(const std::string& text) {
 }
 
 std::string wrong_html(std::string_view text) {
-  constexpr std::array<std::string_view, 4> kForeign{"<script>alert", "<img", "javascript:", "<iframe"};
+  constexpr std::array<std::string_view, 5> kForeign{"<script>alert", "<img", "=\"javascript:", "='javascript:",
+                                                     "<iframe"};
   for (const std::string_view foreign : kForeign)
     if (text.find(foreign) != std::string_view::npos) return "the page holds " + std::string(foreign);
   if (count(text, "<script") != count(text, "</script")) return "scripts do not end where they should";
