@@ -63,8 +63,8 @@ class Monitor::Impl {
     if (automatic()) return guarded([&] { recording_->note_doubt(hooks::Doubt::kStepCalled); });
     guarded([&] {
       if (recording_->capture()) hooks::settle_backward();
+      clip_as_learned();
     });
-    guarded([&] { clip_as_learned(); });
     take_step(loss);
     guarded([&] { intervener_.end_step(steps_ - 1, loss, clipping_.parameters(), optimizer_, errors()); });
     if (!recording_) return;

@@ -22,12 +22,14 @@ constexpr std::size_t kHead = 5;
 }  // namespace
 
 RankComparison::RankComparison(const Ranks& ranks, std::size_t parameters, std::int64_t first_step,
-                               std::function<bool(std::int64_t)> is_common)
+                               std::function<bool(std::int64_t)> is_common, Take take, Tell tell)
     : exchange_(ranks.exchange),
       rank_(ranks.rank),
       parameters_(parameters),
       next_(first_step),
-      is_common_(std::move(is_common)) {}
+      is_common_(std::move(is_common)),
+      take_(std::move(take)),
+      tell_(std::move(tell)) {}
 
 RankComparison::Message RankComparison::message_of(std::int64_t step, const RankRow& row) const {
   Message message{static_cast<double>(step), row.present ? 1.0 : 0.0, row.loss, row.gradient_norm, row.nonfinite};
@@ -38,10 +40,10 @@ RankComparison::Message RankComparison::message_of(std::int64_t step, const Rank
 }
 
 void RankComparison::give_up(const std::string& reason) {
-  failure_ = reason;
   exchange_.reset();
   sent_.clear();
   for (Held& held : held_) held.waits = false;
+  tell_(reason);
 }
 
 void RankComparison::send(const Message& message) {
@@ -102,27 +104,29 @@ void RankComparison::receive() {
   }
 }
 
-void RankComparison::hand_on(const Take& take) {
+void RankComparison::hand_on() {
   while (!held_.empty() && !held_.front().waits) {
     StepRecord row = std::move(held_.front().row);
     held_.pop_front();
-    take(row);
+    take_(row);
   }
 }
 
-void RankComparison::add(const StepRecord& row, const Take& take) {
+void RankComparison::add(StepRecord& row) {
   send_until(row.step);
   const bool common = exchange_ && row.step == next_ && is_common_(row.step);
   if (common) {
     send(message_of(row.step, rank_row(row)));
     ++next_;
   }
-  held_.push_back({row, common && exchange_ && holds_rows()});
+  const bool waits = common && exchange_ && holds_rows();
+  if (waits || !held_.empty()) held_.push_back({row, waits});
   receive();
-  hand_on(take);
+  if (held_.empty() && !waits) return take_(row);
+  hand_on();
 }
 
-void RankComparison::finish(const Take& take) {
+void RankComparison::finish() {
   const auto until = std::chrono::steady_clock::now() + kMostWait;
   receive();
   // A rank that has nothing to put together has no reason to wait, but the others need its part to be sent.
@@ -130,15 +134,13 @@ void RankComparison::finish(const Take& take) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     receive();
   }
-  abandon(take);
+  abandon();
 }
 
-void RankComparison::abandon(const Take& take) {
+void RankComparison::abandon() {
   exchange_.reset();
   for (Held& held : held_) held.waits = false;
-  hand_on(take);
+  hand_on();
 }
-
-std::optional<std::string> RankComparison::take_failure() { return std::exchange(failure_, std::nullopt); }
 
 }  // namespace gradhealth::hooks

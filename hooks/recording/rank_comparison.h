@@ -4,7 +4,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,18 +22,19 @@ class RankComparison {
  public:
   using Take = std::function<void(StepRecord&)>;
 
-  /// @param is_common whether all ranks send something for a step: a function of the step alone.
-  RankComparison(const Ranks& ranks, std::size_t parameters, std::int64_t first_step,
-                 std::function<bool(std::int64_t)> is_common);
+  using Tell = std::function<void(const std::string& reason)>;
 
-  /// Sends what is due, and hands on the rows that are complete. @throws what `take` throws.
-  void add(const StepRecord& row, const Take& take);
+  /// @param is_common whether all ranks send something for a step: a function of the step alone.
+  /// @param take gets the rows that are complete, in their order. @param tell why the others are not asked any more, once.
+  RankComparison(const Ranks& ranks, std::size_t parameters, std::int64_t first_step,
+                 std::function<bool(std::int64_t)> is_common, Take take, Tell tell);
+
+  /// Sends what is due, and hands on the rows that are complete. @throws what `take` throws, as all of these.
+  void add(StepRecord& row);
   /// Waits for the others' numbers, two seconds at most, and hands on the rest.
-  void finish(const Take& take);
+  void finish();
   /// Hands on the rest at once, and asks nobody any more.
-  void abandon(const Take& take);
-  /// Why the others are not asked any more, once.
-  std::optional<std::string> take_failure();
+  void abandon();
 
  private:
   using Message = std::vector<double>;
@@ -45,7 +45,7 @@ class RankComparison {
   Message message_of(std::int64_t step, const RankRow& row) const;
   void receive();
   void complete(const std::vector<Message>& messages);
-  void hand_on(const Take& take);
+  void hand_on();
   void give_up(const std::string& reason);
 
   std::shared_ptr<RankExchange> exchange_;
@@ -53,6 +53,8 @@ class RankComparison {
   std::size_t parameters_;
   std::int64_t next_;  ///< The next step that may be common.
   std::function<bool(std::int64_t)> is_common_;
+  Take take_;
+  Tell tell_;
   bool greeted_ = false;
   struct Held {
     StepRecord row;
@@ -60,7 +62,6 @@ class RankComparison {
   };
   std::deque<Held> held_;
   std::deque<std::int64_t> sent_;  ///< Steps whose exchange is not complete; -1: the greeting.
-  std::optional<std::string> failure_;
 };
 
 }  // namespace gradhealth::hooks

@@ -41,7 +41,8 @@ Recording::Recording(const NamedTensors& parameters, const NamedTensors& buffers
   if (!options.ranks.exchange || options.ranks.world_size < 2) return;
   if (options.ranks.rank == 0) announce_ranks(options.ranks.world_size, run_);
   ranks_.emplace(options.ranks, parameters_.all().size(), options.first_step,
-                 [this](std::int64_t step) { return schedule_.is_common(step); });
+                 [this](std::int64_t step) { return schedule_.is_common(step); },
+                 [this](StepRecord& row) { take(row); }, [this](const std::string& reason) { note_ranks(reason); });
 }
 
 void Recording::open(const std::filesystem::path& file, UpdateWatch::Tell tell) {
@@ -317,9 +318,7 @@ void Recording::deliver(Waiting waiting) {
 void Recording::finish(StepInFlight& step) {
   if (step.purpose != StepInFlight::Purpose::kRecord) return;
   completion_.record_update(step);
-  if (!ranks_) return take(step.row);
-  ranks_->add(step.row, [this](StepRecord& row) { take(row); });
-  note_ranks();
+  ranks_ ? ranks_->add(step.row) : take(step.row);
 }
 
 void Recording::take(StepRecord& row) {
@@ -327,11 +326,10 @@ void Recording::take(StepRecord& row) {
   if (schedule_.observe_bytes(output_.bytes())) note_schedule(row.step, "the file approaches its size limit");
 }
 
-void Recording::note_ranks() {
-  const std::optional<std::string> failure = ranks_->take_failure();
-  if (!failure) return;
-  output_.note({step_, "monitor", "", "the ranks are not compared any more: " + *failure});
-  messenger_.usage("the ranks are not compared any more: " + *failure);
+void Recording::note_ranks(const std::string& reason) {
+  const std::string text = "the ranks are not compared any more: " + reason;
+  output_.note({step_, "monitor", "", text});
+  messenger_.usage(text);
 }
 
 void Recording::step_returns() {
@@ -362,10 +360,7 @@ void Recording::finish() {
   }
   read_update(Ending::kRunEnds);
   deliver(Waiting::kUntilReady);
-  if (ranks_) {
-    ranks_->finish([this](StepRecord& row) { take(row); });
-    note_ranks();
-  }
+  if (ranks_) ranks_->finish();
   if (left_out_ > 0)
     output_.note(
         {step_, "monitor", "", fmt::format("{} steps were not recorded: the device was too far behind", left_out_)});
@@ -390,7 +385,7 @@ void Recording::abandon(const std::string& error) noexcept {
   stop();
   queue_.clear();
   try {
-    if (ranks_) ranks_->abandon([this](StepRecord& row) { take(row); });
+    if (ranks_) ranks_->abandon();
   } catch (...) {  // The file takes nothing any more.
   }
   try {

@@ -129,7 +129,7 @@ class Recording {
   void deliver(Waiting waiting);
   void finish(StepInFlight& step);
   void take(StepRecord& row);
-  void note_ranks();
+  void note_ranks(const std::string& reason);
   void note_schedule(std::int64_t step, const char* reason);
 
   const MonitorOptions& options_;

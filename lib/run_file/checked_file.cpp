@@ -230,12 +230,9 @@ void CheckedFile::require_bytes(const CheckedDataset& dataset, const std::vector
     if (address != HADDR_UNDEF && (address > bytes_ || bytes > bytes_ - address)) damaged(object, "was cut off");
   };
   const hid_t id = dataset.dataset.get();
-  const Handle creation(H5Dget_create_plist(id), &H5Pclose);
-  const H5D_layout_t layout = H5Pget_layout(creation.get());
-  if (layout == H5D_CONTIGUOUS) return require(H5Dget_offset(id), H5Dget_storage_size(id));
-  if (layout != H5D_CHUNKED) return;
-  std::vector<hsize_t> chunk(offset.size());
-  if (H5Pget_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()) < 0) damaged(object, "has odd chunks");
+  const std::vector<hsize_t>& chunk = dataset.chunk;
+  // A compact one has no place of its own.
+  if (chunk.empty()) return require(H5Dget_offset(id), H5Dget_storage_size(id));
   const hsize_t columns = size.size() > 1 ? size[1] : 1;
   const hsize_t width = size.size() > 1 ? chunk[1] : 1;
   for (hsize_t row = offset[0] / chunk[0] * chunk[0]; row < offset[0] + size[0]; row += chunk[0]) {

@@ -44,7 +44,10 @@ class Wire final : public RankExchange {
 class Fixture {
  public:
   explicit Fixture(std::int64_t rank = 0)
-      : comparison(Ranks{2, rank, wire}, 2, 0, [](std::int64_t step) { return step < 5 || step % 10 == 0; }) {}
+      : comparison(
+            Ranks{2, rank, wire}, 2, 0, [](std::int64_t step) { return step < 5 || step % 10 == 0; },
+            [this](StepRecord& row) { taken.push_back(row); },
+            [this](const std::string& reason) { failures.push_back(reason); }) {}
 
   void add(std::int64_t step) {
     StepRecord row;
@@ -52,7 +55,7 @@ class Fixture {
     row.set(Quantity::kLoss, 1.5);
     row.set(Quantity::kWeightFingerprint, 0, 7);
     row.set(Quantity::kWeightFingerprint, 1, 8);
-    comparison.add(row, take);
+    comparison.add(row);
   }
   std::vector<std::int64_t> steps() const {
     std::vector<std::int64_t> steps;
@@ -62,7 +65,7 @@ class Fixture {
 
   std::shared_ptr<Wire> wire = std::make_shared<Wire>();
   std::vector<StepRecord> taken;
-  RankComparison::Take take = [this](StepRecord& row) { taken.push_back(row); };
+  std::vector<std::string> failures;
   RankComparison comparison;
 };
 
@@ -92,7 +95,7 @@ TEST_CASE("rows wait for the other ranks, and go on without them at the end", "[
   f.wire->let_through = 1;
   f.add(11);
   CHECK(f.steps() == Steps{0, 1, 7});  // Step 10 comes after 2, 3 and 4, which this rank did not record.
-  f.comparison.finish(f.take);
+  f.comparison.finish();
   CHECK(f.steps() == Steps{0, 1, 7, 10, 11});
   CHECK(std::isnan(f.taken.back().at(Quantity::kRankLoss, 1)));
 }
@@ -109,9 +112,8 @@ TEST_CASE("what goes wrong ends the comparison, says why once, and loses no row"
   const auto failure = [](Fixture& f, const Steps& steps) {
     for (const std::int64_t step : steps) f.add(step);
     CHECK(f.steps() == steps);
-    const std::optional<std::string> why = f.comparison.take_failure();
-    CHECK_FALSE(f.comparison.take_failure());
-    return why.value_or("nothing");
+    REQUIRE(f.failures.size() == 1);
+    return f.failures.front();
   };
   {
     Fixture f;
