@@ -13,6 +13,7 @@ namespace {
 std::string sequence(std::size_t count, char final) { return "\x1b[" + std::to_string(count) + final; }
 constexpr const char* kHideCursor = "\x1b[?25l";
 constexpr const char* kShowCursor = "\x1b[?25h";
+constexpr const char* kPlain = "\x1b[0m";
 constexpr const char* kEraseRestOfLine = "\x1b[K";
 constexpr const char* kEraseBelow = "\x1b[J";
 constexpr const char* kEraseAll = "\x1b[H\x1b[2J";
@@ -55,6 +56,12 @@ std::string Screen::redraw(const std::vector<std::string>& lines, const ScreenSi
   if (lines.size() < shown_.size()) out += kEraseBelow;
   shown_ = lines;
   return kHideCursor + out + kShowCursor;
+}
+
+std::string Screen::restored() const {
+  const bool coloured = std::any_of(shown_.begin(), shown_.end(),
+                                    [](const std::string& line) { return line.find('\x1b') != std::string::npos; });
+  return (coloured ? kPlain : "") + std::string(kShowCursor);
 }
 
 }  // namespace gradhealth

@@ -20,6 +20,9 @@ class Screen {
  public:
   /// What to send so that the terminal shows `lines` instead of those before; empty if nothing has changed.
   std::string redraw(const std::vector<std::string>& lines, const ScreenSize& size);
+  /// What to send so that the terminal is as anyone would leave it, should it have dropped a part of the last drawing:
+  /// a terminal does when the key is pressed that interrupts.
+  std::string restored() const;
 
  private:
   std::vector<std::string> shown_;

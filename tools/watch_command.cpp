@@ -140,6 +140,10 @@ int watch(const Arguments& arguments) {
                     " s: gave up");
     sleep_for(arguments.interval);
   }
+  if (terminal) {
+    std::cout.clear();
+    std::cout << screen.restored() << std::flush;
+  }
   return kExitOk;
 }
 
