@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
@@ -12,12 +14,15 @@
 
 #include <gradhealth/errors.h>
 #include <gradhealth/hooks.h>
+#include <gradhealth/hooks_preflight.h>
 
 #include "hooks/interventions/gradient_sizes.h"
 #include "hooks/interventions/intervener.h"
 #include "hooks/messenger.h"
 #include "hooks/option_checks.h"
 #include "hooks/origin/replay.h"
+#include "hooks/preflight/judgement.h"
+#include "hooks/preflight/preflight_rules.h"
 #include "hooks/recording/recording.h"
 #include "hooks/run_description.h"
 #include "hooks/statistics/reading.h"
@@ -155,6 +160,21 @@ class Monitor::Impl {
 
   Diagnosis diagnosis() const { return recording_ ? recording_->output().diagnosis() : Diagnosis{}; }
 
+  PreflightReport preflight() {
+    const auto start = std::chrono::steady_clock::now();
+    PreflightReport report;
+    report.diagnosis.undecided_because = "nothing is being recorded";
+    guarded([&] {
+      if (const std::optional<hooks::OnePass>& pass = recording_->first_pass())
+        report.diagnosis = hooks::judge(*pass, hooks::preflight_diagnoser(options_.diagnosis, rules()));
+      else
+        report.diagnosis.undecided_because =
+            steps_ == options_.first_step ? "no step has ended yet" : "the first step was not recorded";
+    });
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return report;
+  }
+
   MonitorStatus status() const {
     MonitorStatus status;
     status.state = state_;
@@ -242,6 +262,7 @@ class Monitor::Impl {
     messenger_.incomplete(error);
   }
 
+  const std::vector<Rule>& rules() const { return options_.rules.empty() ? catalogue() : options_.rules; }
   bool automatic() const { return options_.step == StepMode::kAutomatic; }
   /// That the rules have found so far. @pre there is a recording.
   const std::vector<Finding>& errors() const { return recording_->output().errors(); }
@@ -328,6 +349,7 @@ void Monitor::probe(const at::Tensor& output, const ProbeOptions& on_demand) noe
 }
 void Monitor::replay(std::function<at::Tensor()> closure) noexcept { impl_->replay(std::move(closure)); }
 void Monitor::on_finding(std::function<void(const Finding&)> callback) { impl_->on_finding(std::move(callback)); }
+PreflightReport Monitor::preflight() { return impl_->preflight(); }
 Diagnosis Monitor::diagnosis() const { return impl_->diagnosis(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }
 void Monitor::close() { impl_->close(); }

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <ostream>
 #include <string>
+#include <utility>
 
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
@@ -10,43 +10,17 @@
 
 #include <gradhealth/hooks_preflight.h>
 
+#include "hooks/preflight/judgement.h"
 #include "hooks/preflight/one_pass.h"
 #include "hooks/preflight/preflight_rules.h"
 
 namespace gradhealth {
 namespace {
 
-/// As many as the rules' judgements of a start ask for.
-constexpr std::int64_t kSteps = 20;
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 bool beyond_information(const std::vector<DiagnosedFinding>& findings) {
   return std::any_of(findings.begin(), findings.end(), [](const DiagnosedFinding& each) {
     return each.finding.severity > Severity::kInfo || beyond_information(each.consequences);
   });
-}
-
-/// A weight of zeros may get a gradient of zeros once, because what lies behind it starts at zero too: that it stays
-/// so cannot be seen in one pass.
-void forget_passing_zeros(StepRecord& row) {
-  for (std::size_t i = 0; i < row.values(Quantity::kWeightNorm).size(); ++i)
-    if (row.at(Quantity::kWeightNorm, i) == 0 && row.at(Quantity::kGradientNorm, i) == 0)
-      row.set(Quantity::kGradientNorm, i, kNaN);
-}
-
-Diagnosis judge(hooks::OnePass pass, const DiagnosisOptions& options) {
-  Diagnoser diagnoser(options, hooks::preflight_rules());
-  forget_passing_zeros(pass.row);
-  for (std::int64_t step = 0; step < kSteps; ++step) {
-    pass.row.step = step;
-    diagnoser.observe(pass.run, pass.row);
-    // Each event and the loss once: a loss that was seen again and again would stand still.
-    pass.row.events.clear();
-    pass.row.set(Quantity::kLoss, kNaN);
-    pass.row.set(Quantity::kLossNonfinite, kNaN);
-  }
-  return diagnoser.diagnosis();
 }
 
 void append(const DiagnosedFinding& diagnosed, const std::string& indent, std::string& text) {
@@ -69,7 +43,7 @@ std::string PreflightReport::text() const {
                                                   : diagnosis.verdict == Verdict::kUndecided ? "undecided"
                                                                                              : "not healthy");
   if (!diagnosis.undecided_because.empty()) text += ", " + diagnosis.undecided_because;
-  text += fmt::format(" (one pass, shown to the rules as {} steps; {:.2f} s)\n", kSteps, seconds);
+  text += fmt::format(" (one pass, shown to the rules as {} steps; {:.2f} s)\n", hooks::kShownSteps, seconds);
   for (const DiagnosedFinding& each : diagnosis.roots) append(each, "  ", text);
   return text;
 }
@@ -79,9 +53,9 @@ std::ostream& operator<<(std::ostream& out, const PreflightReport& report) { ret
 PreflightReport preflight(torch::nn::Module& model, const std::function<at::Tensor()>& loss,
                           const PreflightOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  const DiagnosisOptions diagnosis = hooks::preflight_options(options.diagnosis);
+  Diagnoser diagnoser = hooks::preflight_diagnoser(options.diagnosis, catalogue());
   PreflightReport report;
-  report.diagnosis = judge(hooks::look_once(model, loss), diagnosis);
+  report.diagnosis = hooks::judge(hooks::look_once(model, loss), std::move(diagnoser));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

@@ -1,6 +1,7 @@
 #include "hooks/preflight/preflight_rules.h"
 
 #include <algorithm>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -49,33 +50,31 @@ constexpr Chosen kChosen[] = {
     {"wrong-mode", "modes of dropout and batch normalisation"},
 };
 
-bool exists(const std::vector<Rule>& rules, const std::string& id) {
-  const bool found = find_rule(rules, id) != nullptr;
-  if (!found && find_rule(catalogue(), id) == nullptr) throw UsageError(fmt::format("there is no rule \"{}\"", id));
-  return found;
+std::vector<Rule> chosen_of(const std::vector<Rule>& rules) {
+  std::vector<Rule> chosen{initial_growth()};
+  for (const Chosen& each : kChosen)
+    if (const Rule* rule = find_rule(rules, each.rule)) chosen.push_back(*rule);
+  std::sort(chosen.begin(), chosen.end(), [](const Rule& a, const Rule& b) { return a.info.id < b.info.id; });
+  return chosen;
 }
 
 }  // namespace
 
-const std::vector<Rule>& preflight_rules() {
-  static const std::vector<Rule> rules = [] {
-    std::vector<Rule> chosen{initial_growth()};
-    for (const Chosen& each : kChosen) chosen.push_back(*find_rule(catalogue(), each.rule));
-    std::sort(chosen.begin(), chosen.end(), [](const Rule& a, const Rule& b) { return a.info.id < b.info.id; });
-    return chosen;
-  }();
-  return rules;
-}
-
-DiagnosisOptions preflight_options(const DiagnosisOptions& options) {
+Diagnoser preflight_diagnoser(const DiagnosisOptions& options, const std::vector<Rule>& rules) {
+  const std::vector<Rule> asked = chosen_of(rules);
+  const auto is_asked = [&](const std::string& id) {
+    if (find_rule(asked, id) != nullptr) return true;
+    if (find_rule(rules, id) == nullptr) throw UsageError(fmt::format("there is no rule \"{}\"", id));
+    return false;
+  };
   DiagnosisOptions kept = options;
   kept.rules.clear();
   kept.suppressions.clear();
   for (const auto& [id, settings] : options.rules)
-    if (exists(preflight_rules(), id)) kept.rules.emplace(id, settings);
+    if (is_asked(id)) kept.rules.emplace(id, settings);
   for (const Suppression& suppression : options.suppressions)
-    if (exists(preflight_rules(), suppression.rule)) kept.suppressions.push_back(suppression);
-  return kept;
+    if (is_asked(suppression.rule)) kept.suppressions.push_back(suppression);
+  return Diagnoser(kept, asked);
 }
 
 }  // namespace gradhealth::hooks

@@ -306,12 +306,24 @@ std::optional<NamedTensors> Recording::take_new_parameters() {
 
 void Recording::deliver(Waiting waiting) {
   queue_.deliver(
-      waiting,
-      [this](StepInFlight& step) {
-        if (completion_.record_values(step)) schedule_.suspect(step_);
-        if (step.has_parameters) prober_.remember_weights(step.row);
-      },
-      [this](StepInFlight& step) { finish(step); });
+      waiting, [this](StepInFlight& step) { take_values(step); }, [this](StepInFlight& step) { finish(step); });
+}
+
+/// All of the step but what its update does.
+void Recording::take_values(StepInFlight& step) {
+  if (completion_.record_values(step)) schedule_.suspect(step_);
+  if (!step.has_parameters) return;
+  prober_.remember_weights(step.row);
+  if (step.row.step == options_.first_step) first_pass_ = OnePass{run_, step.row};
+}
+
+const std::optional<OnePass>& Recording::first_pass() {
+  if (!first_pass_) {
+    const at::NoGradGuard no_grad;
+    const at::DisableRecordFunctionGuard no_record;
+    deliver(Waiting::kUntilReady);
+  }
+  return first_pass_;
 }
 
 /// Adds the effect of the update, judges the row and hands it to the file.

@@ -19,6 +19,7 @@
 #include "hooks/capture/watched_parameters.h"
 #include "hooks/messenger.h"
 #include "hooks/origin/origin_finder.h"
+#include "hooks/preflight/one_pass.h"
 #include "hooks/probes/prober.h"
 #include "hooks/recording/cost_meter.h"
 #include "hooks/recording/rank_comparison.h"
@@ -88,6 +89,10 @@ class Recording {
   std::int64_t left_out() const { return left_out_; }  ///< Steps that a device was too far behind for.
   double own_seconds() const { return cost_.own(); }
 
+  /// What was recorded of the first step, before its update; waits for a device. Nothing if it has not ended yet, or
+  /// was not recorded.
+  const std::optional<OnePass>& first_pass();
+
   /// Ends the last step, and waits for what a device still owes.
   void finish();
   /// Looks at nothing any more, for good.
@@ -127,6 +132,7 @@ class Recording {
   std::vector<Event> meet_strangers(const StepCapture& capture);
   void read_update(Ending ending) { queue_.read_update(ending, parameter_recorder_); }
   void deliver(Waiting waiting);
+  void take_values(StepInFlight& step);
   void finish(StepInFlight& step);
   void take(StepRecord& row);
   void note_ranks(const std::string& reason);
@@ -158,6 +164,7 @@ class Recording {
   std::shared_ptr<StepCapture> capture_;
   StepQueue queue_;
   std::optional<StepInFlight> early_;  ///< Of the step in progress: its gradients, before they were changed.
+  std::optional<OnePass> first_pass_;
   std::string first_module_;
   std::int64_t step_ = 0;      ///< In progress.
   std::int64_t left_out_ = 0;  ///< Steps that a device was too far behind for.

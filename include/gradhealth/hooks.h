@@ -32,6 +32,8 @@ class Optimizer;
 /// Records a LibTorch training as it runs.
 namespace gradhealth {
 
+struct PreflightReport;  // In hooks_preflight.h.
+
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// What the monitor prints to stderr, at most five lines a run.
@@ -281,6 +283,11 @@ class Monitor {
   /// Calls back from within step() for each new finding, once per rule and subject. Replaces the previous callback.
   /// One that throws is dropped.
   void on_finding(std::function<void(const Finding&)> callback);
+  /// What preflight() of hooks_preflight.h, which is to be included for it, says of a model, said of the first step as
+  /// it was recorded: before anything is updated, if it is asked between the first step() and the update. Undecided
+  /// before that, if that step was not recorded, and once the monitor is closed or disabled. Growth of the Jacobian is
+  /// judged if the step's pass was backward(). Waits for a device.
+  PreflightReport preflight();
   /// The diagnosis of the steps recorded so far; the latest step is judged when the next one ends, or at close(), a
   /// device's when its numbers have arrived.
   Diagnosis diagnosis() const;

@@ -27,7 +27,7 @@ struct PreflightOptions {
 
 struct PreflightReport {
   Diagnosis diagnosis;
-  double seconds = 0;  ///< What the pass and the rules took.
+  double seconds = 0;  ///< What the pass, if it was made for this, and the rules took.
 
   /// Enough was seen, and no finding is more than information.
   bool healthy() const;
@@ -44,8 +44,8 @@ std::ostream& operator<<(std::ostream& out, const PreflightReport& report);
 /// undefined), buffers, random generators and training modes are afterwards, bit by bit, what they were; for as long as
 /// it takes, weights and buffers are held twice.
 ///
-/// Do it before a Monitor of the same model is made, whose step the pass would otherwise belong to. A Monitor's own
-/// first 20 steps tell the same and more.
+/// Do it before a Monitor of the same model is made, whose step the pass would otherwise belong to. A Monitor says the
+/// same of its own first step, Monitor::preflight().
 /// @param loss the model's forward pass on one batch and its loss, a scalar; no backward(), no update. Called once.
 /// @throws UsageError if the model has no parameters or is on a device that is not known, the loss is no scalar, or an
 /// option is wrong; and what `loss`, or its differentiation, throws.
