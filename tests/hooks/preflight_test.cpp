@@ -11,6 +11,7 @@
 #include <gradhealth/hooks_preflight.h>
 
 #include "hooks/models.h"
+#include "hooks/statistics/reading.h"
 #include "support/catch.h"
 #include "support/temporary_directory.h"
 
@@ -441,6 +442,14 @@ TEST_CASE("a monitor's preflight is of the first step, whenever it is asked, and
     return state_of(*net);
   };
   check_identical(train(true), train(false));
+}
+
+TEST_CASE("a monitor's preflight waits for a device", "[hooks]") {
+  torch::manual_seed(20);
+  ConvNet net;
+  const Batch pixels{torch::randint(256, {16, 1, 8, 8}).to(torch::kFloat), torch::randint(3, {16})};
+  const gradhealth::hooks::PretendedDevice device(100);
+  check_told(monitored(net, pixels, kCrossEntropy), "unnormalized-input");
 }
 
 TEST_CASE("a monitor's preflight keeps to its configuration and rules", "[hooks]") {
