@@ -1,5 +1,3 @@
-#include <cstdint>
-#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -7,102 +5,18 @@
 #include <torch/torch.h>
 
 #include <gradhealth/errors.h>
-#include <gradhealth/hooks.h>
 #include <gradhealth/hooks_preflight.h>
 
 #include "hooks/models.h"
-#include "hooks/statistics/reading.h"
+#include "hooks/preflight_models.h"
 #include "support/catch.h"
-#include "support/temporary_directory.h"
 
 using namespace gradhealth::test;
 using gradhealth::preflight;
 using gradhealth::PreflightOptions;
 using gradhealth::PreflightReport;
-using gradhealth::Severity;
 
 namespace {
-
-struct Batch {
-  torch::Tensor data;
-  torch::Tensor target;
-};
-
-const auto kCrossEntropy = [](const torch::Tensor& output, const torch::Tensor& target) {
-  return torch::cross_entropy_loss(output, target);
-};
-const auto kSquaredError = [](const torch::Tensor& output, const torch::Tensor& target) {
-  return torch::mse_loss(output, target);
-};
-
-/// Word indices to one class.
-struct SequenceNetImpl : torch::nn::Module {
-  torch::nn::Embedding embedding{50, 24};
-  torch::nn::LSTM lstm{torch::nn::LSTMOptions(24, 32).num_layers(2).batch_first(true)};
-  torch::nn::Linear head{32, 5};
-
-  SequenceNetImpl() {
-    register_module("embedding", embedding);
-    register_module("lstm", lstm);
-    register_module("head", head);
-  }
-  torch::Tensor forward(const torch::Tensor& words) {
-    return head(std::get<0>(lstm(embedding(words))).select(1, words.size(1) - 1));
-  }
-};
-TORCH_MODULE(SequenceNet);
-
-struct AttentionNetImpl : torch::nn::Module {
-  torch::nn::Embedding embedding{50, 32};
-  torch::nn::TransformerEncoder encoder{
-      torch::nn::TransformerEncoderLayer(torch::nn::TransformerEncoderLayerOptions(32, 4).dim_feedforward(64)), 2};
-  torch::nn::Linear head{32, 50};
-
-  AttentionNetImpl() {
-    register_module("embedding", embedding);
-    register_module("encoder", encoder);
-    register_module("head", head);
-  }
-  torch::Tensor forward(const torch::Tensor& words) { return head(encoder(embedding(words))).flatten(0, 1); }
-};
-TORCH_MODULE(AttentionNet);
-
-template <typename Activation>
-torch::nn::Sequential chain(std::int64_t inputs, std::int64_t width, int hidden, std::int64_t outputs) {
-  torch::nn::Sequential net;
-  for (int i = 0; i < hidden; ++i) {
-    net->push_back(torch::nn::Linear(i == 0 ? inputs : width, width));
-    net->push_back(Activation());
-  }
-  net->push_back(torch::nn::Linear(width, outputs));
-  return net;
-}
-
-Batch classes(std::vector<std::int64_t> shape, std::int64_t count) {
-  const torch::Tensor data = torch::randn(shape);
-  return {data, torch::randint(count, {shape[0]})};
-}
-
-/// Everything that a preflight might leave changed.
-std::vector<torch::Tensor> state_of(const torch::nn::Module& net) {
-  std::vector<torch::Tensor> state;
-  for (const torch::Tensor& parameter : net.parameters()) {
-    state.push_back(parameter.detach().clone());
-    state.push_back(parameter.grad().defined() ? parameter.grad().clone() : torch::Tensor());
-  }
-  for (const torch::Tensor& buffer : net.buffers()) state.push_back(buffer.clone());
-  state.push_back(at::globalContext().defaultGenerator(at::kCPU).get_state());
-  for (const auto& module : net.modules(/*include_self=*/false)) state.push_back(torch::tensor(module->is_training()));
-  return state;
-}
-
-void check_identical(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
-  REQUIRE(a.size() == b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    REQUIRE(a[i].defined() == b[i].defined());
-    if (a[i].defined()) CHECK(torch::equal(a[i], b[i]));
-  }
-}
 
 template <typename Net, typename Loss>
 void check_healthy(Net& net, const Batch& batch, const Loss& loss) {
@@ -112,23 +26,6 @@ void check_healthy(Net& net, const Batch& batch, const Loss& loss) {
   INFO(report);
   CHECK(report.healthy());
   CHECK(report.diagnosis.passed.size() > 10);
-}
-
-const gradhealth::Finding* find(const std::vector<gradhealth::DiagnosedFinding>& findings, const std::string& rule) {
-  for (const gradhealth::DiagnosedFinding& each : findings) {
-    if (each.finding.rule == rule) return &each.finding;
-    if (const gradhealth::Finding* below = find(each.consequences, rule)) return below;
-  }
-  return nullptr;
-}
-
-void check_told(const PreflightReport& report, const std::string& rule) {
-  INFO(report);
-  CHECK_FALSE(report.healthy());
-  const gradhealth::Finding* finding = find(report.diagnosis.roots, rule);
-  REQUIRE(finding != nullptr);
-  CHECK(finding->severity > Severity::kInfo);
-  CHECK(report.text().find(finding->message) != std::string::npos);
 }
 
 }  // namespace
@@ -314,157 +211,6 @@ TEST_CASE("a preflight takes a Monitor's configuration", "[hooks]") {
   options.diagnosis.rules["no-such-rule"] = {};
   CHECK_THROWS_AS(preflight(net, pixels, kCrossEntropy, options), gradhealth::UsageError);
   CHECK_THROWS_AS(preflight(*torch::nn::Sequential(), [] { return torch::ones({}); }), gradhealth::UsageError);
-}
-
-namespace {
-
-/// What a training's first step looks like to its monitor, before the update.
-template <typename Net, typename Loss>
-PreflightReport monitored(Net& net, const Batch& batch, const Loss& loss, gradhealth::MonitorOptions options = {}) {
-  const TemporaryDirectory directory;
-  torch::optim::SGD optimizer(net->parameters(), 0.01);
-  options.messages = gradhealth::Messages::kFailures;
-  gradhealth::Monitor monitor(*net, optimizer, directory.path() / "run.h5", options);
-  const PreflightReport before = monitor.preflight();
-  CHECK(before.diagnosis.verdict == gradhealth::Verdict::kUndecided);
-  CHECK(before.diagnosis.undecided_because == "no step has ended yet");
-  const torch::Tensor value = loss(net->forward(batch.data), batch.target);
-  optimizer.zero_grad();
-  monitor.backward(value);
-  monitor.step(value);
-  const PreflightReport report = monitor.preflight();
-  CHECK(monitor.status().state == gradhealth::MonitorState::kRecording);
-  CHECK(report.seconds < 1);
-  return report;
-}
-
-void list(const std::vector<gradhealth::DiagnosedFinding>& findings, std::vector<std::string>& all) {
-  for (const gradhealth::DiagnosedFinding& each : findings) {
-    all.push_back(each.finding.rule + " " + each.finding.subject.name);  // A monitor's messages may say more.
-    list(each.consequences, all);
-  }
-}
-
-std::vector<std::string> findings_of(const PreflightReport& report) {
-  std::vector<std::string> all;
-  list(report.diagnosis.roots, all);
-  return all;
-}
-
-}  // namespace
-
-TEST_CASE("a monitor says of its first step what a preflight says of the same batch", "[hooks]") {
-  torch::manual_seed(17);
-  const auto same = [](auto& net, const Batch& batch, const auto& loss) {
-    const PreflightReport expected = preflight(net, batch, loss);
-    const PreflightReport report = monitored(net, batch, loss);
-    INFO(expected << report);
-    CHECK(report.healthy() == expected.healthy());
-    CHECK(findings_of(report) == findings_of(expected));
-    CHECK(report.diagnosis.passed == expected.diagnosis.passed);
-    CHECK(report.diagnosis.verdict == expected.diagnosis.verdict);
-    return report.healthy();
-  };
-  const auto pixels = [](std::vector<std::int64_t> shape) {
-    return Batch{torch::randint(256, shape).to(torch::kFloat), torch::randint(3, {shape[0]})};
-  };
-  SECTION("healthy models") {
-    auto deep = chain<torch::nn::ReLU>(20, 64, 12, 4);
-    CHECK(same(deep, classes({32, 20}, 4), kCrossEntropy));
-    auto regression = chain<torch::nn::GELU>(8, 64, 3, 1);
-    CHECK(same(regression, {torch::randn({32, 8}), torch::randn({32, 1})}, kSquaredError));
-    ConvNet convolutions;
-    convolutions->dropout = 0.3;
-    CHECK(same(convolutions, classes({16, 1, 8, 8}, 3), kCrossEntropy));
-    SequenceNet sequence;
-    CHECK(same(sequence, {torch::randint(50, {16, 12}), torch::randint(5, {16})}, kCrossEntropy));
-    AttentionNet attention;
-    CHECK(same(attention, {torch::randint(50, {8, 12}), torch::randint(50, {96})}, kCrossEntropy));
-  }
-  SECTION("raw pixels") {
-    ConvNet net;
-    CHECK_FALSE(same(net, pixels({16, 1, 8, 8}), kCrossEntropy));
-    check_told(monitored(net, pixels({16, 1, 8, 8}), kCrossEntropy), "unnormalized-input");
-  }
-  SECTION("twelve sigmoid layers") {
-    auto net = chain<torch::nn::Sigmoid>(20, 64, 12, 4);
-    CHECK_FALSE(same(net, classes({32, 20}, 4), kCrossEntropy));
-    check_told(monitored(net, classes({32, 20}, 4), kCrossEntropy), "initial-jacobian-growth");
-  }
-  SECTION("a softmax before a cross entropy") {
-    torch::nn::Sequential net(torch::nn::Linear(8, 32), torch::nn::ReLU(), torch::nn::Linear(32, 4),
-                              torch::nn::Softmax(1));
-    CHECK_FALSE(same(net, classes({32, 8}, 4), kCrossEntropy));
-  }
-  SECTION("layers that are all zero") {
-    auto net = chain<torch::nn::ReLU>(8, 32, 2, 3);
-    const torch::NoGradGuard no_grad;
-    for (torch::Tensor& parameter : net->parameters()) parameter.zero_();
-    const torch::AutoGradMode grad_mode(true);
-    CHECK_FALSE(same(net, classes({32, 8}, 3), kCrossEntropy));
-  }
-  SECTION("data that is not finite") {
-    ConvNet net;
-    Batch batch = classes({16, 1, 8, 8}, 3);
-    batch.data[3][0][4][4] = std::numeric_limits<float>::quiet_NaN();
-    CHECK_FALSE(same(net, batch, kCrossEntropy));
-  }
-}
-
-TEST_CASE("a monitor's preflight is of the first step, whenever it is asked, and changes nothing", "[hooks]") {
-  const TemporaryDirectory directory;
-  const auto mode = GENERATE(gradhealth::StepMode::kExplicit, gradhealth::StepMode::kAutomatic);
-  const auto train = [&](bool ask) {
-    torch::manual_seed(18);
-    ConvNet net;
-    net->dropout = 0.3;
-    torch::optim::SGD optimizer(net->parameters(), 0.05);
-    gradhealth::MonitorOptions options;
-    options.messages = gradhealth::Messages::kFailures;
-    options.step = mode;
-    gradhealth::Monitor monitor(*net, optimizer, directory.path() / "run.h5", options);
-    std::vector<std::string> first;
-    for (int step = 0; step < 4; ++step) {
-      const torch::Tensor data = (step == 0 ? 255 : 1) * torch::rand({16, 1, 8, 8});
-      const torch::Tensor loss = kCrossEntropy(net->forward(data), torch::randint(3, {16}));
-      optimizer.zero_grad();
-      loss.backward();
-      if (options.step == gradhealth::StepMode::kExplicit) monitor.step(loss);
-      optimizer.step();
-      if (!ask) continue;
-      const PreflightReport report = monitor.preflight();
-      check_told(report, "unnormalized-input");
-      if (step == 0) first = findings_of(report);
-      CHECK(findings_of(report) == first);
-    }
-    monitor.close();
-    CHECK(monitor.preflight().diagnosis.undecided_because == "nothing is being recorded");
-    return state_of(*net);
-  };
-  check_identical(train(true), train(false));
-}
-
-TEST_CASE("a monitor's preflight waits for a device", "[hooks]") {
-  torch::manual_seed(20);
-  ConvNet net;
-  const Batch pixels{torch::randint(256, {16, 1, 8, 8}).to(torch::kFloat), torch::randint(3, {16})};
-  const gradhealth::hooks::PretendedDevice device(100);
-  check_told(monitored(net, pixels, kCrossEntropy), "unnormalized-input");
-}
-
-TEST_CASE("a monitor's preflight keeps to its configuration and rules", "[hooks]") {
-  torch::manual_seed(19);
-  ConvNet net;
-  const Batch pixels{torch::randint(256, {16, 1, 8, 8}).to(torch::kFloat), torch::randint(3, {16})};
-  gradhealth::MonitorOptions options;
-  options.rules = gradhealth::catalogue();
-  gradhealth::Rule own = *gradhealth::find_rule(options.rules, "plateaued-loss");
-  own.info.id = "own-rule";
-  options.rules.push_back(own);
-  options.diagnosis.rules["own-rule"].enabled = false;  // Not asked.
-  CHECK(find(monitored(net, pixels, kCrossEntropy, options).diagnosis.roots, "unnormalized-input") != nullptr);
-  options.diagnosis.rules["unnormalized-input"].enabled = false;
-  CHECK(find(monitored(net, pixels, kCrossEntropy, options).diagnosis.roots, "unnormalized-input") == nullptr);
 }
 
 TEST_CASE("a report prints what it found", "[hooks]") {
