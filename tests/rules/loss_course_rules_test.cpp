@@ -163,7 +163,11 @@ TEST_CASE("a loss at the entropy of the classes is a warning, of a model that is
   CHECK(is(judge(rule, SyntheticRun(), 60, level(2.26)), Severity::kWarning));
   CHECK(is_healthy(judge(rule, SyntheticRun(), 60, level(2.25))));
   CHECK(is(judge(rule, SyntheticRun(), 60, level(2.41)), Severity::kWarning));
-  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, level(2.42))));
+  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, level(2.42))));  // A loss that was scaled, perhaps.
+  const Fault random = always(Quantity::kGradientAlignment, 0);
+  const auto rising = [](double value) { return [=](std::int64_t s) { return s < 20 ? 3 : value; }; };
+  CHECK(is(judge(rule, SyntheticRun(), 60, rising(3.01), random), Severity::kWarning));
+  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, rising(2.99), random)));
 }
 
 TEST_CASE("squared errors are held against the variance, binary ones against the base rate",

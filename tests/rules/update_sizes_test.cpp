@@ -95,6 +95,14 @@ TEST_CASE("a few updates that replace the weights are enough once the loss has s
   CHECK(is(burst(1.1, 1, flat), Severity::kError));
   CHECK(is_healthy(burst(0.9, 1, flat)));
   CHECK(is_healthy(burst(0.5, 3, learning)));
+  // It came down from what the updates made of it, but to no less than a constant would have: the entropy, 2.303.
+  const auto settles = [](double level, double fall = 0) {
+    return [=](std::int64_t s) { return s < 5 ? 2.3 + static_cast<double>(s) : level - fall * static_cast<double>(s); };
+  };
+  CHECK(is(burst(1.1, 1, settles(2.5)), Severity::kError));
+  CHECK(is(burst(1.1, 1, settles(2.31)), Severity::kError));
+  CHECK(is_healthy(burst(1.1, 1, settles(2.29))));
+  CHECK(is_healthy(burst(1.1, 1, settles(4.5, 0.002))));  // On its way.
 }
 
 TEST_CASE("large first steps, one wild layer and weights that leave zero are no large updates",

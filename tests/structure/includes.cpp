@@ -25,6 +25,7 @@ const std::map<std::string, Names, std::less<>> kMayInclude{
     {"hooks", {"diagnosis", "ranks", "rules", "run", "run_file"}},
     {"tools", {"comparison", "config", "diagnosis", "export", "ranks", "report", "rules", "run",
                "run_file"}},
+    {"tools/examples", {"hooks"}},
     {"tools/demo", {"diagnosis", "hooks", "report", "rules", "run", "run_file"}},
 };
 
@@ -37,20 +38,21 @@ struct Guarded {
   Names parts;
 };
 const std::vector<Guarded> kGuarded{
-    {"^(torch|ATen|c10|caffe2)/", {"hooks", "tools/demo"}},
+    {"^(torch|ATen|c10|caffe2)/", {"hooks", "tools/demo", "tools/examples"}},
     {"^(hdf5|H5|hdf5_hl)", {"lib/run_file"}},
     {"^toml", {"lib/config"}},
     {"^pugixml", {"lib/report"}},
     {"^nlohmann/", {"lib/report", "tools"}},
     {"^CLI/", {"tools", "tools/demo"}},
     {"^boost/", {"lib/export", "lib/stats"}},
-    {"^(iostream|fstream)$", {"hooks", "lib/config", "lib/run_file", "tools", "tools/demo"}},
+    {"^(iostream|fstream)$", {"hooks", "lib/config", "lib/run_file", "tools", "tools/demo", "tools/examples"}},
 };
 
 }  // namespace
 
 std::string part_of(std::string_view path) {
   if (path.substr(0, 10) == "tools/demo") return "tools/demo";
+  if (path.substr(0, 14) == "tools/examples") return "tools/examples";
   const auto first = path.find('/');
   if (path.substr(0, 4) == "lib/") return std::string(path.substr(0, path.find('/', 4)));
   const std::string_view prefix = "include/gradhealth/";

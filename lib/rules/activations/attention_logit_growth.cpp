@@ -163,7 +163,11 @@ Rule attention_logit_growth() {
   };
   info.references = {"Dehghani et al., Scaling vision transformers to 22 billion parameters, arXiv 2302.05442",
                      "Wortsman et al., Small-scale proxies for transformer instabilities, arXiv 2309.14322"};
-  info.effects = {{"diverging-loss"}, {"vanishing-gradient"}, {"exploding-gradient"}, {"nonfinite-loss"}};
+  info.effects = {{"diverging-loss"},
+                  {"vanishing-gradient"},
+                  {"exploding-gradient"},
+                  {"nonfinite-loss"},
+                  {"no-better-than-constant"}};
   return make_rule<AttentionLogitGrowth>(std::move(info));
 }
 

@@ -37,11 +37,11 @@ Rule exploding_activation() {
                                              "Ten layers with 2.8 times the scale of He initialisation."});
   info.references = {"He et al., Delving deep into rectifiers, ICCV 2015",
                      "Hanin, Rolnick, How to start training, arXiv 1803.01719"};
-  info.effects = {{"diverging-loss"},       {"exploding-gradient"}, {"jacobian-growth"},
-                  {"nonfinite-activation"}, {"nonfinite-loss"},     {"nonfinite-gradient"},
-                  {"nonfinite-weight"},     {"dead-units"},         {"saturated-activation"},
-                  {"half-precision-range"}, {"nonfinite-buffer"},   {"nonfinite-optimizer-state"},
-                  {"zero-gradient"}};
+  info.effects = {
+      {"diverging-loss"},       {"exploding-gradient"},     {"jacobian-growth"},  {"nonfinite-activation"},
+      {"nonfinite-loss"},       {"nonfinite-gradient"},     {"nonfinite-weight"}, {"dead-units"},
+      {"saturated-activation"}, {"half-precision-range"},   {"nonfinite-buffer"}, {"nonfinite-optimizer-state"},
+      {"zero-gradient"},        {"no-better-than-constant"}};
   return make_rule<ExplodingActivation>(std::move(info));
 }
 

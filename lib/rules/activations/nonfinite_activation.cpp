@@ -151,11 +151,8 @@ Rule nonfinite_activation() {
       "of its own. Operators that are not recorded as activations show at the next one that is.";
   info.options = {min_steps_option(10)};
   info.references = {"Wardat et al., DeepLocalize, ICSE 2021", "Hugging Face Transformers, DebugUnderflowOverflow"};
-  info.effects = {{"nonfinite-loss"},
-                  {"nonfinite-gradient"},
-                  {"nonfinite-weight"},
-                  {"nonfinite-buffer"},
-                  {"nonfinite-optimizer-state"}};
+  info.effects = {{"nonfinite-loss"},   {"nonfinite-gradient"},        {"nonfinite-weight"},
+                  {"nonfinite-buffer"}, {"nonfinite-optimizer-state"}, {"no-better-than-constant"}};
   return make_rule<NonfiniteActivation>(std::move(info));
 }
 

@@ -119,8 +119,8 @@ Rule nonfinite_input() {
       "inside the model before the first layer is not seen either.";
   info.options = {min_steps_option(10)};
   info.references = {"IEEE 754-2019, section 6.2: operations propagate NaN."};
-  info.effects = {
-      {"nonfinite-activation"}, {"nonfinite-gradient"}, {"nonfinite-weight"}, {"nonfinite-loss"}, {"diverging-loss"}};
+  info.effects = {{"nonfinite-activation"}, {"nonfinite-gradient"}, {"nonfinite-weight"},
+                  {"nonfinite-loss"},       {"diverging-loss"},     {"no-better-than-constant"}};
   return make_rule<NonfiniteInput>(std::move(info));
 }
 

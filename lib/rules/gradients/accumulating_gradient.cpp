@@ -128,10 +128,10 @@ Rule accumulating_gradient() {
       min_steps_option(8),
   };
   info.references = {"Jiang et al., TrainCheck, OSDI 2025", "Ben Braiek, Khomh, TheDeepChecker, 2023"};
-  info.effects = {{"exploding-gradient"}, {"diverging-loss"},       {"nonfinite-loss"},  {"nonfinite-gradient"},
-                  {"nonfinite-weight"},   {"nonfinite-activation"}, {"dead-units"},      {"growing-weight"},
-                  {"update-too-large"},   {"saturated-activation"}, {"zero-gradient"},   {"nonfinite-optimizer-state"},
-                  {"always-clipping"},    {"loss-spike"},           {"oscillating-loss"}};
+  info.effects = {{"exploding-gradient"}, {"diverging-loss"},       {"nonfinite-loss"},   {"nonfinite-gradient"},
+                  {"nonfinite-weight"},   {"nonfinite-activation"}, {"dead-units"},       {"growing-weight"},
+                  {"update-too-large"},   {"saturated-activation"}, {"zero-gradient"},    {"nonfinite-optimizer-state"},
+                  {"always-clipping"},    {"loss-spike"},           {"oscillating-loss"}, {"no-better-than-constant"}};
   return make_rule<AccumulatingGradient>(std::move(info));
 }
 

@@ -217,8 +217,8 @@ Rule half_precision_range() {
       {"max-findings", 8, "Activations and weights that get a finding of their own.", "What a person reads."},
   };
   info.references = {"Micikevicius et al., Mixed precision training, arXiv 1710.03740"};
-  info.effects = {{"nonfinite-activation"}, {"nonfinite-loss"}, {"nonfinite-gradient"},
-                  {"nonfinite-weight"},     {"zero-gradient"},  {"step-without-effect"}};
+  info.effects = {{"nonfinite-activation"}, {"nonfinite-loss"},      {"nonfinite-gradient"},     {"nonfinite-weight"},
+                  {"zero-gradient"},        {"step-without-effect"}, {"no-better-than-constant"}};
   return make_rule<HalfPrecisionRange>(std::move(info));
 }
 

@@ -75,7 +75,8 @@ class JacobianGrowth final : public Judge {
       own_null_ = own_null_ || is_norm(activation.kind) || is_attention(activation.kind);
       const std::string function = operator_name(activation.kind);
       const bool inner = activation.name != activation.module && i + 1 < activations.size();
-      if (inner && (function == "sigmoid" || function == "hardsigmoid" || function == "tanh")) bounded_.push_back({i, function});
+      if (inner && (function == "sigmoid" || function == "hardsigmoid" || function == "tanh"))
+        bounded_.push_back({i, function});
       const bool output = !activation.module.empty() && activation.name.find(':') == std::string::npos;
       if (!output || is_norm(activation.kind) || is_embedding(activation.kind)) continue;
       chain_.push_back({i, activation});
@@ -203,7 +204,7 @@ class JacobianGrowth final : public Judge {
   stats::Window factor_{20};  ///< Logarithm of the growth a layer.
   std::vector<Output> chain_;
   std::vector<Bounded> bounded_;  ///< Sigmoids and the like between the layers.
-  std::string flat_;                  ///< The first of them whose slope is small.
+  std::string flat_;              ///< The first of them whose slope is small.
   std::size_t activations_ = 0;
   std::size_t steps_ = 0;
   std::size_t alarms_ = 0;
@@ -253,9 +254,9 @@ Rule jacobian_growth() {
       "Hanin, Which neural net architectures give rise to exploding and vanishing gradients?, arXiv 1801.03744",
       "Schoenholz et al., Deep information propagation, 2017",
       "Philipp, Song, Carbonell, The exploding gradient problem demystified, arXiv 1712.05577"};
-  info.effects = {{"vanishing-gradient"}, {"exploding-gradient"},       {"diverging-loss"},       {"dead-units"},
-                  {"nonfinite-gradient"}, {"nonfinite-weight"},         {"nonfinite-activation"}, {"nonfinite-loss"},
-                  {"zero-gradient"},      {"nonfinite-optimizer-state"}};
+  info.effects = {{"vanishing-gradient"}, {"exploding-gradient"},        {"diverging-loss"},         {"dead-units"},
+                  {"nonfinite-gradient"}, {"nonfinite-weight"},          {"nonfinite-activation"},   {"nonfinite-loss"},
+                  {"zero-gradient"},      {"nonfinite-optimizer-state"}, {"no-better-than-constant"}};
   info.essential = true;
   return make_rule<JacobianGrowth>(std::move(info));
 }

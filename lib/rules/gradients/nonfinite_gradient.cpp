@@ -142,7 +142,7 @@ Rule nonfinite_gradient() {
       "A skipped step is recognised by update ratios of exactly 0; without update ratios it counts as an error.";
   info.options = {min_steps_option(10)};
   info.references = {"PyTorch issue 2421: NaN gradients of sqrt and norm at zero"};
-  info.effects = {{"nonfinite-weight"}, {"nonfinite-optimizer-state"}};
+  info.effects = {{"nonfinite-weight"}, {"nonfinite-optimizer-state"}, {"no-better-than-constant"}};
   return make_rule<NonfiniteGradient>(std::move(info));
 }
 

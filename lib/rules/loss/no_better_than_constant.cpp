@@ -86,7 +86,9 @@ class NoBetterThanConstant final : public Judge {
   std::optional<Severity> severity() const {
     const double constant = constant_.value();
     if (!minimized_ || std::isnan(constant) || !long_enough()) return std::nullopt;
-    if (!(level() > (1 - below_) * constant && level() < (1 + above_) * constant)) return std::nullopt;
+    if (!(level() > (1 - below_) * constant)) return std::nullopt;
+    // Farther above the trainer may have scaled the loss, unless it is above its first value, too.
+    if (!(level() < (1 + above_) * constant || level() > loss_.first())) return std::nullopt;
     if (!(loss_.recent() > (1 - 2 * below_) * constant)) return std::nullopt;
     if (loss_.level(0.5, 0.75) - level() > falling_ * constant) return std::nullopt;
     return is_constant() || could_learn() ? Severity::kError : Severity::kWarning;
@@ -163,12 +165,14 @@ Rule no_better_than_constant() {
   info.id = kId;
   info.title = "Model is no better than a constant";
   info.meaning =
-      "The loss is what a model would have that ignores its input: the entropy of the class frequencies, the variance "
+      "The loss is what a model would have that ignores its input, or above that: the entropy of the class "
+      "frequencies, the variance "
       "of "
       "the targets, or the entropy of the base rate. Nothing of the relation between input and target was learnt.";
   info.method =
       "After 200 updates, the loss's level over the last quarter of the run is within 2 % below and 5 % above that of "
-      "the best constant, computed from the loss operator's own targets, and does not fall. A warning; an error if the "
+      "the best constant, computed from the loss operator's own targets, or above both it and the first loss, and does "
+      "not fall. A warning; an error if the "
       "outputs are the same for all samples, no gradient is left, or successive gradients agree while the loss has "
       "never moved.";
   info.limits =

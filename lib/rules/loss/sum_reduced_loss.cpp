@@ -94,7 +94,7 @@ Rule sum_reduced_loss() {
       min_steps_option(10),
   };
   info.references = {"Goyal et al., Accurate, large minibatch SGD, 2017"};
-  info.effects = {{"always-clipping"}, {"diverging-loss"}, {"exploding-gradient"}};
+  info.effects = {{"always-clipping"}, {"diverging-loss"}, {"exploding-gradient"}, {"no-better-than-constant"}};
   return make_rule<SumReducedLoss>(std::move(info));
 }
 

@@ -17,7 +17,8 @@ constexpr double kSteady = 6;            ///< Deviations of the latest losses.
 
 }  // namespace
 
-LossTrack::LossTrack(double rise_factor) : rise_factor_(rise_factor), start_(kNone), latest_(kNone), peak_(kNone) {}
+LossTrack::LossTrack(double rise_factor)
+    : rise_factor_(rise_factor), first_(kNone), start_(kNone), latest_(kNone), peak_(kNone) {}
 
 double LossTrack::size() const { return std::max(std::abs(start_), 3 * noise_); }
 
@@ -34,7 +35,7 @@ void LossTrack::observe(const StepRecord& record) {
   if (std::isnan(loss)) return;
   recorded_ = true;
   latest_ = loss;
-  if (history_.count() == 0) start_ = loss;
+  if (history_.count() == 0) first_ = start_ = loss;
   history_.push(loss);
   recent_.push(loss);
   if (std::isnan(peak_) || loss > peak_) {

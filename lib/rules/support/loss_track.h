@@ -22,7 +22,8 @@ class LossTrack {
 
   std::size_t count() const { return history_.count(); }  ///< Finite losses.
   bool recorded() const { return recorded_; }
-  double start() const { return start_; }             ///< NaN before the first finite loss.
+  double first() const { return first_; }             ///< NaN before the first finite loss.
+  double start() const { return start_; }             ///< The first losses; NaN before the first finite one.
   double latest() const { return latest_; }           ///< NaN if the last one was missing or not finite.
   double recent() const { return recent_.median(); }  ///< Median of the last 8.
   /// Lower median of the losses between two fractions (0 … 1) of the run; NaN without any.
@@ -58,6 +59,7 @@ class LossTrack {
   stats::Window settled_{8};  ///< The first losses after the last risen one.
   stats::History history_{64};
   bool recorded_ = false;
+  double first_;
   double start_;
   double noise_ = 0;
   double latest_;

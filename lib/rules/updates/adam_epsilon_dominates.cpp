@@ -156,7 +156,7 @@ Rule adam_epsilon_dominates() {
   };
   info.references = {"Kingma, Ba, Adam, ICLR 2015, section 2",
                      "Wortsman et al., Small-scale proxies for transformer instabilities, arXiv 2309.14322"};
-  info.effects = {{"update-too-small"}, {"step-without-effect"}};
+  info.effects = {{"update-too-small"}, {"step-without-effect"}, {"no-better-than-constant"}};
   return make_rule<AdamEpsilonDominates>(std::move(info));
 }
 

@@ -116,10 +116,10 @@ Rule ascending_step() {
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023"};
   info.effects = {
-      {"diverging-loss"},       {"nonfinite-loss"},       {"exploding-gradient"},        {"nonfinite-gradient"},
-      {"nonfinite-weight"},     {"growing-weight"},       {"nonfinite-activation"},      {"dead-units"},
-      {"saturated-activation"}, {"exploding-activation"}, {"nonfinite-optimizer-state"}, {"update-too-large"},
-      {"zero-gradient"}};
+      {"diverging-loss"},       {"nonfinite-loss"},         {"exploding-gradient"},        {"nonfinite-gradient"},
+      {"nonfinite-weight"},     {"growing-weight"},         {"nonfinite-activation"},      {"dead-units"},
+      {"saturated-activation"}, {"exploding-activation"},   {"nonfinite-optimizer-state"}, {"update-too-large"},
+      {"zero-gradient"},        {"no-better-than-constant"}};
   return make_rule<AscendingStep>(std::move(info));
 }
 

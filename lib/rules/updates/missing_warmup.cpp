@@ -170,9 +170,9 @@ Rule missing_warmup() {
   };
   info.references = {"Liu et al., On the variance of the adaptive learning rate and beyond, arXiv 1908.03265",
                      "Ma, Yarats, On the adequacy of untuned warmup for adaptive optimization, arXiv 1910.04209"};
-  info.effects = {{"diverging-loss"},       {"exploding-gradient"}, {"dead-units"},
-                  {"saturated-activation"}, {"zero-gradient"},      {"vanishing-gradient"},
-                  {"growing-weight"},       {"update-too-large"},   {"loss-spike"}};
+  info.effects = {{"diverging-loss"}, {"exploding-gradient"},     {"dead-units"},     {"saturated-activation"},
+                  {"zero-gradient"},  {"vanishing-gradient"},     {"growing-weight"}, {"update-too-large"},
+                  {"loss-spike"},     {"no-better-than-constant"}};
   return make_rule<MissingWarmup>(std::move(info));
 }
 

@@ -100,8 +100,8 @@ Rule nonfinite_optimizer_state() {
   info.limits = "Moments are looked at in samples: a few bad elements of a large one may be missed until they spread.";
   info.options = {min_steps_option(10)};
   info.references = {"Kingma, Ba, Adam, ICLR 2015"};
-  info.effects = {{"nonfinite-weight"}, {"step-without-effect"}, {"nonfinite-activation"},
-                  {"nonfinite-loss"},   {"nonfinite-gradient"},  {"nonfinite-buffer"}};
+  info.effects = {{"nonfinite-weight"},   {"step-without-effect"}, {"nonfinite-activation"},   {"nonfinite-loss"},
+                  {"nonfinite-gradient"}, {"nonfinite-buffer"},    {"no-better-than-constant"}};
   return make_rule<NonfiniteOptimizerState>(std::move(info));
 }
 

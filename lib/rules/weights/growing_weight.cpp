@@ -212,7 +212,7 @@ Rule growing_weight() {
                   {"nonfinite-gradient"},   {"nonfinite-weight"},       {"dead-units"},
                   {"nonfinite-activation"}, {"exploding-activation"},   {"saturated-activation"},
                   {"half-precision-range"}, {"attention-logit-growth"}, {"nonfinite-optimizer-state"},
-                  {"zero-gradient"},        {"update-too-large"}};
+                  {"zero-gradient"},        {"update-too-large"},       {"no-better-than-constant"}};
   return make_rule<GrowingWeight>(std::move(info));
 }
 

@@ -117,8 +117,9 @@ Rule nonfinite_weight() {
   info.limits = "Between two recorded steps the true onset is later than the last healthy one that is named.";
   info.options = {min_steps_option(10)};
   info.references = {"Zhang et al., AUTOTRAINER, ICSE 2021"};
-  info.effects = {{"nonfinite-activation"}, {"nonfinite-loss"},   {"nonfinite-gradient"},
-                  {"diverging-loss"},       {"nonfinite-buffer"}, {"nonfinite-optimizer-state"}};
+  info.effects = {{"nonfinite-activation"},   {"nonfinite-loss"},   {"nonfinite-gradient"},
+                  {"diverging-loss"},         {"nonfinite-buffer"}, {"nonfinite-optimizer-state"},
+                  {"no-better-than-constant"}};
   info.essential = true;
   return make_rule<NonfiniteWeight>(std::move(info));
 }
