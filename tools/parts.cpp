@@ -11,7 +11,8 @@ namespace gradhealth {
 
 namespace {
 
-constexpr Axis kSubjectAxes[] = {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature, Axis::kRank};
+constexpr Axis kSubjectAxes[] = {Axis::kNamed,   Axis::kParameter, Axis::kActivation,
+                                 Axis::kFeature, Axis::kRank,      Axis::kInputBin};
 
 /// Where each of `subjects` is in `joined`, which gains those that it lacks.
 std::vector<std::size_t> join(const std::vector<Subject>& subjects, std::vector<Subject>& joined) {

@@ -21,8 +21,13 @@ enum class Axis : std::uint8_t {
   kActivation,  ///< Activations, in the order of their first forward pass.
   kFeature,     ///< Features (or channels) of the model's input.
   kRank,        ///< Processes that train replicas of the model, rank 0 first.
+  kInputBin,    ///< Bins of the input's histograms, `kInputBins` of each in a row.
 };
-inline constexpr std::size_t kAxisCount = 6;
+inline constexpr std::size_t kAxisCount = 7;
+
+/// Bins of a histogram of the input, of equal width from the smallest to the largest value of the same row. As many
+/// histograms as features, or one of all features together.
+inline constexpr std::size_t kInputBins = 32;
 
 /// Everything that is recorded. `quantities()` says what each one means.
 enum class Quantity : std::uint8_t {
@@ -107,8 +112,9 @@ enum class Quantity : std::uint8_t {
   kRankGradientNorm,
   kRankNonfinite,
   kRankParametersDiffering,
+  kInputShare,
 };
-inline constexpr std::size_t kQuantityCount = 81;
+inline constexpr std::size_t kQuantityCount = 82;
 
 /// How a quantity is stored.
 enum class Precision : std::uint8_t { kFloat32, kFloat64 };
@@ -127,12 +133,12 @@ struct QuantityInfo {
 const std::array<QuantityInfo, kQuantityCount>& quantities();
 const QuantityInfo& info(Quantity quantity);
 
-/// "run", "named", "parameter", "activation", "feature", "rank".
+/// "run", "named", "parameter", "activation", "feature", "rank", "input_bin".
 std::string_view name(Axis axis);
 
-/// One parameter, activation, input feature, named value or rank.
+/// One parameter, activation, input feature, named value, rank or bin.
 struct Subject {
-  std::string name;       ///< Parameter "conv1.weight"; activation "conv1" or "conv1:relu"; feature "channel 0".
+  std::string name;       ///< Parameter "conv1.weight"; activation "conv1" or "conv1:relu"; feature "channel 0"; bin "channel 0, bin 3".
   std::string module;     ///< Module path, "conv1"; empty for features and named values.
   std::string kind;       ///< Parameter: "weight", "bias" or "scale"; activation: operator, "relu"; feature: the
                           ///< operator that consumes the input, "conv2d".

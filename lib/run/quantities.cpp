@@ -158,6 +158,10 @@ constexpr std::array<QuantityInfo, kQuantityCount> kQuantities{{
      "1 if the rank's loss or a gradient was NaN or infinite, else 0; not recorded: the rank did not take part."},
     {Quantity::kRankParametersDiffering, Axis::kRank, f32, "parameters_differing", "parameters",
      "Parameters whose weight_fingerprint is not rank 0's."},
+    {Quantity::kInputShare, Axis::kInputBin, f32, "share", "1",
+     "Share of the finite values, among at most 4,096 evenly spaced ones, that lie in the bin: one of 32 of equal width "
+     "from the feature's min to its max, or from the smallest min to the largest max where all features have one "
+     "histogram."},
 }};
 
 constexpr bool in_enumeration_order() {
@@ -174,7 +178,8 @@ const std::array<QuantityInfo, kQuantityCount>& quantities() { return kQuantitie
 const QuantityInfo& info(Quantity quantity) { return kQuantities[static_cast<std::size_t>(quantity)]; }
 
 std::string_view name(Axis axis) {
-  constexpr std::array<std::string_view, kAxisCount> names{"run", "named", "parameter", "activation", "feature", "rank"};
+  constexpr std::array<std::string_view, kAxisCount> names{"run",     "named", "parameter", "activation",
+                                                          "feature", "rank",  "input_bin"};
   return names[static_cast<std::size_t>(axis)];
 }
 

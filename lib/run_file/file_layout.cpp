@@ -26,6 +26,7 @@ hsize_t chunk_columns(Axis axis, const Run& run) {
     case Axis::kActivation:  // Not known before the first forward pass; of the parameters' order.
       return run.of(Axis::kActivation).empty() ? known(Axis::kParameter) : known(Axis::kActivation);
     case Axis::kFeature: return run.of(Axis::kFeature).empty() ? 32 : known(Axis::kFeature);
+    case Axis::kInputBin: return kInputBins;
     default: return 8;
   }
 }

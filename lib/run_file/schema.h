@@ -13,7 +13,7 @@ namespace gradhealth::run_file {
 
 inline constexpr const char* kSchema = "gradhealth-run";
 inline constexpr int kMajorVersion = 1;
-inline constexpr int kMinorVersion = 4;
+inline constexpr int kMinorVersion = 5;
 
 inline constexpr const char* kState = "state";
 inline constexpr const char* kCommittedRows = "committed_rows";
@@ -45,8 +45,8 @@ inline constexpr std::size_t kAttributeWidth = 1024;
 inline constexpr std::size_t kPageBytes = 4096;
 
 /// The axes that have subjects; kRun's quantities stand in the root.
-inline constexpr std::array<Axis, 5> kSubjectAxes{Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature,
-                                                  Axis::kRank};
+inline constexpr std::array<Axis, 6> kSubjectAxes{Axis::kNamed,   Axis::kParameter, Axis::kActivation,
+                                                  Axis::kFeature, Axis::kRank,      Axis::kInputBin};
 
 /// "loss", "parameter/gradient_norm".
 std::string path_of(const QuantityInfo& quantity);

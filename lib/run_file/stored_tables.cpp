@@ -16,7 +16,15 @@ namespace {
 constexpr std::int64_t kMostSubjects = 1'000'000;
 constexpr double kMostRanks = 1 << 24;
 constexpr double kMostSteps = static_cast<double>(std::int64_t{1} << 40);
-constexpr double kFirstMinorWithRanks = 4;
+/// Minor version of the format that brought an axis; files of before do not have it.
+double first_minor_with(Axis axis) {
+  switch (axis) {
+    case Axis::kRank: return 4;
+    case Axis::kInputBin: return 5;
+    default: return 0;
+  }
+}
+
 constexpr hsize_t kTextBlock = 4096;
 constexpr std::int64_t kNoStep = std::numeric_limits<std::int64_t>::min();
 
@@ -127,8 +135,8 @@ void StoredRun::read_text(const std::string& object, hsize_t first, hsize_t coun
 
 void StoredRun::read_subjects(Axis axis) {
   const std::string group = std::string(name(axis)) + "/";
-  // Files of before version 1.4 do not know ranks.
-  if (axis == Axis::kRank && file_.number_attribute("schema_minor_version").value_or(0) < kFirstMinorWithRanks) return;
+  const double first_minor = first_minor_with(axis);
+  if (first_minor > 0 && file_.number_attribute("schema_minor_version").value_or(0) < first_minor) return;
   const std::int64_t count = count_of(group + kCommittedSubjects, kMostSubjects, group + kSubjectColumns[0].name,
                                       CheckedFile::Type::kText);
   if (count == 0) return;

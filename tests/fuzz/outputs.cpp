@@ -67,7 +67,7 @@ ModelReport model(FuzzedDataProvider& data, std::vector<StepRecord>& rows) {
   for (std::string* each : {&info.name, &info.created_utc, &info.command_line, &info.libraries, &info.optimizer,
                             &info.loss_kind, &info.continues})
     *each = text(data);
-  for (const Axis axis : {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature})
+  for (const Axis axis : {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature, Axis::kInputBin})
     for (std::size_t n = data.ConsumeIntegralInRange<std::size_t>(0, 3); n > 0; --n)
       all.run.of(axis).push_back(subject(data));
   PlotCollector plots(16);

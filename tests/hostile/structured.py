@@ -92,6 +92,15 @@ def variants():
         yield f"all is {number}", lambda run, x=number: [
             d.__setitem__(Ellipsis, x) for d in [run[n] for n in list(run)] if isinstance(d, h5py.Dataset) and d.dtype == "f8"
             and d.ndim == 1]
+    for number in [np.nan, -1.0, 1e300, 2.0, 1 / 32]:
+        def spoil_histograms(run, x=number):
+            run["feature/min"][0:25], run["feature/max"][0:25] = -1, 1
+            with np.errstate(over="ignore"):
+                run["input_bin/share"][0:25, 0:32] = np.float32(x)
+        yield f"shares are {number}", spoil_histograms
+    yield "histograms lack a bin", lambda run: run["input_bin/committed_subjects"].__setitem__((), 31)
+    yield "bins have no shares", lambda run: replace(run, "input_bin/share", shape=(25, 3), dtype="f4")
+    yield "bins have no group", lambda run: run.__delitem__("input_bin")
     for number in [np.nan, -1.0, 1e300]:
         yield f"first_step={number}", lambda run, x=number: run.attrs.create("first_step", x)
         yield f"momentum={number}", lambda run, x=number: run.attrs.create("momentum", x)

@@ -65,25 +65,39 @@ class Spoiled {
 
 }  // namespace
 
-TEST_CASE("a file from before there were ranks has none", "[run_file]") {
-  TemporaryDirectory directory;
-  const std::filesystem::path path = write_sample(directory);
-  {
-    const Spoiled file(path);
-    H5Ldelete(file.get(), "rank", H5P_DEFAULT);
+TEST_CASE("a file from before there were ranks, or histograms, has none", "[run_file]") {
+  struct Addition {
+    const char* group;
+    Axis axis;
+    int minor;
+  };
+  for (const Addition& addition : {Addition{"rank", Axis::kRank, 4}, Addition{"input_bin", Axis::kInputBin, 5}}) {
+    CAPTURE(addition.group);
+    TemporaryDirectory directory;
+    const std::filesystem::path path = write_sample(directory);
+    {
+      const Spoiled file(path);
+      H5Ldelete(file.get(), addition.group, H5P_DEFAULT);
+    }
+    CHECK(complaint(path).find("/" + std::string(addition.group) + "/committed_subjects") != std::string::npos);
+    {
+      const Spoiled file(path);
+      const hid_t version = H5Aopen(file.get(), "schema_minor_version", H5P_DEFAULT);
+      const int earlier = addition.minor - 1;
+      H5Awrite(version, H5T_NATIVE_INT, &earlier);
+      H5Aclose(version);
+    }
+    const RunReader reader(path);
+    CHECK(reader.rows() > 0);
+    CHECK(reader.run().of(addition.axis).empty());
+    CHECK(reader.run().info.world_size == 1);
+    std::int64_t visited = 0;
+    reader.for_each_step([&](const StepRecord& row) {
+      ++visited;
+      CHECK(row.values(Quantity::kInputShare).empty());
+    });
+    CHECK(visited == reader.rows());
   }
-  CHECK(complaint(path).find("/rank/committed_subjects") != std::string::npos);
-  {
-    const Spoiled file(path);
-    const hid_t version = H5Aopen(file.get(), "schema_minor_version", H5P_DEFAULT);
-    const int earlier = 3;
-    H5Awrite(version, H5T_NATIVE_INT, &earlier);
-    H5Aclose(version);
-  }
-  const RunReader reader(path);
-  CHECK(reader.rows() > 0);
-  CHECK(reader.run().of(Axis::kRank).empty());
-  CHECK(reader.run().info.world_size == 1);
 }
 
 TEST_CASE("what is no run file is refused in one line that names it", "[run_file]") {

@@ -30,7 +30,7 @@ def check(path, **options):
         assert run["activation/rms"].shape == (25, 1)
 
         def visit(name, item):
-            if isinstance(item, h5py.Dataset) and name.split("/")[0] in ("parameter", "activation", "feature"):
+            if isinstance(item, h5py.Dataset) and name.split("/")[0] in ("parameter", "activation", "feature", "input_bin"):
                 if item.ndim == 2:
                     assert item.attrs["units"], name
                     assert item.attrs["long_name"], name

@@ -33,6 +33,9 @@ void add_late_subjects(Run& run) {
   run.of(Axis::kActivation) = {{"conv1", "conv1", "conv2d", "8x4x6x6", "float32", 4},
                                {"conv1:relu", "conv1", "relu", "8x4x6x6", "float32", 4}};
   run.of(Axis::kFeature) = {{"channel 0", "", "conv2d", "8x1x8x8", "float32", 64}};
+  for (std::size_t bin = 0; bin < kInputBins; ++bin)
+    run.of(Axis::kInputBin).push_back(
+        {"channel 0, bin " + std::to_string(bin), "", "conv2d", "8x1x8x8", "float32", 64});
 }
 
 }  // namespace
@@ -71,6 +74,8 @@ TEST_CASE("what is written is read back exactly, missing and non-finite values i
   REQUIRE(reader.run().of(Axis::kParameter).size() == 3);
   CHECK(reader.run().of(Axis::kParameter)[2].name == "größe.weight");
   CHECK(reader.run().of(Axis::kParameter)[0].size == 36);
+  REQUIRE(reader.run().of(Axis::kInputBin).size() == kInputBins);
+  CHECK(reader.run().of(Axis::kInputBin)[31].name == "channel 0, bin 31");
   CHECK(reader.run().of(Axis::kActivation)[2].name == "late");
   const std::vector<StepRecord> rows = read_all(reader);
   REQUIRE(rows.size() == written.size());

@@ -22,7 +22,7 @@ except ImportError as missing:
     print("not run:", missing)
     sys.exit(77)
 
-AXES = ("named", "parameter", "activation", "feature")
+AXES = ("named", "parameter", "activation", "feature", "input_bin")
 
 
 def event_class():
