@@ -74,6 +74,21 @@ void set_growth(const std::vector<std::size_t>& in_order, StepRecord& row) {
   }
 }
 
+/// Of an input that is read. @pre the features are known.
+void add_bins(const InputSums& input, Run& run) {
+  if (input.features.size() == 0) return;
+  const std::size_t histograms = histogram_count(input.features.size());
+  for (std::size_t i = 0; i < histograms; ++i) {
+    Subject subject = run.of(Axis::kFeature)[i];
+    const std::string of = histograms == input.features.size() ? subject.name : "all";
+    subject.size = input.values_per_sample / static_cast<std::int64_t>(histograms);
+    for (std::size_t bin = 0; bin < kInputBins; ++bin) {
+      subject.name = fmt::format("{}, bin {}", of, bin);
+      run.of(Axis::kInputBin).push_back(subject);
+    }
+  }
+}
+
 }  // namespace
 
 void UnitActivity::observe(const std::vector<std::uint8_t>& active, std::int64_t samples) {
@@ -164,6 +179,7 @@ void ActivationRecorder::record_input(const std::vector<const InputSums*>& input
       subjects.push_back({name, "", first.kind, first.shape, first.dtype,
                           first.values_per_sample / static_cast<std::int64_t>(features)});
     }
+    add_bins(first, run);
   }
   double batch = 0;
   FeatureSums sums(subjects.size());
@@ -189,6 +205,7 @@ void ActivationRecorder::record_input(const std::vector<const InputSums*>& input
     row.set(Quantity::kInputMax, i, sums.max[i]);
     row.set(Quantity::kInputIntegerFraction, i, static_cast<double>(sums.integers[i]) / count);
   }
+  if (!run.of(Axis::kInputBin).empty()) record_histograms(inputs, sums, row);
 }
 
 }  // namespace gradhealth::hooks

@@ -213,6 +213,7 @@ InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind
   for (FeatureBlock& block : sums.late)
     block.late =
         readback.add(feature_results(view.narrow(0, block.row, block.rows).narrow(2, block.position, block.positions)));
+  sums.sample = late_sample_of(input, sums.values_per_sample, readback);
   return sums;
 }
 
@@ -220,6 +221,7 @@ void complete(InputSums& sums, const Readback& readback) {
   for (const FeatureBlock& block : sums.late)
     if (block.late.filled()) add_block(readback.values(block.late), block, sums.whole.positions, sums);
   sums.late.clear();
+  if (sums.sample.late.filled()) complete(sums.sample, readback);
 }
 
 ReadbackSlot late_values(const at::Tensor& tensor, Readback& readback) {

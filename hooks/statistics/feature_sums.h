@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hooks/statistics/input_histogram.h"
 #include "hooks/statistics/readback.h"
 #include "hooks/statistics/tensor_sums.h"
 
@@ -47,6 +48,7 @@ struct InputSums {
   FeatureSums features;
   std::int64_t bad_sample = -1;    ///< First sample with a non-finite value, and …
   std::int64_t bad_feature = -1;   ///< … the position of that value in the sample, counted over all its values.
+  InputSample sample;              ///< Empty if there are no features.
   FeatureBlock whole;              ///< No rows if there are no features.
   std::vector<FeatureBlock> late;  ///< Of an input that is read later (device_sums.h).
 };

@@ -59,7 +59,7 @@ using Trainer = std::function<void(Monitors&)>;
 bool same(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 void check_same_rows(const Rows& a, const Rows& b) {
-  for (const Axis axis : {Axis::kParameter, Axis::kActivation, Axis::kFeature}) CHECK(a.names(axis) == b.names(axis));
+  for (const Axis axis : {Axis::kParameter, Axis::kActivation, Axis::kFeature, Axis::kInputBin}) CHECK(a.names(axis) == b.names(axis));
   REQUIRE(a.rows.size() == b.rows.size());
   for (std::size_t row = 0; row < a.rows.size(); ++row) {
     CHECK(a.rows[row].step == b.rows[row].step);

@@ -77,6 +77,10 @@ void check_input(const torch::Tensor& tensor, Units units) {
   CHECK(sums.features.integers == reference.features.integers);
   CHECK(sums.features.min == reference.features.min);
   CHECK(sums.features.max == reference.features.max);
+  CHECK(sums.sample.stride == reference.sample.stride);
+  REQUIRE(sums.sample.values.size() == reference.sample.values.size());
+  for (std::size_t i = 0; i < reference.sample.values.size(); ++i)
+    CHECK(same(sums.sample.values[i], reference.sample.values[i]));
   REQUIRE(sums.features.size() == reference.features.size());
   for (std::size_t i = 0; i < reference.features.size(); ++i) {
     const double squares = reference.features.sum_squares[i];

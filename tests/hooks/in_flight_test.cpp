@@ -105,7 +105,7 @@ bool is_missing_of_a_device(Quantity quantity) {
 
 /// Every number of every row, but the time it took.
 void check_same_rows(const Rows& run, const Rows& reference) {
-  for (const Axis axis : {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature})
+  for (const Axis axis : {Axis::kNamed, Axis::kParameter, Axis::kActivation, Axis::kFeature, Axis::kInputBin})
     REQUIRE(run.names(axis) == reference.names(axis));
   REQUIRE(run.rows.size() == reference.rows.size());
   std::size_t compared = 0;
