@@ -41,6 +41,24 @@ struct InputRange {
   double deviation = 0;
 };
 
+/// The histogram of one feature of the input, or of all of them, in one recorded step.
+struct InputHistogram {
+  std::int64_t step = 0;
+  double minimum = 0;  ///< Finite, and less than `maximum`.
+  double maximum = 0;
+  std::vector<double> shares;  ///< Of the values, in bins of equal width; they add up to 1. Empty: not recorded.
+
+  /// Where a bin begins; of as many as there are, where the last one ends.
+  double edge(std::size_t bin) const;
+};
+
+/// The first and the last one that were recorded, which may be the same.
+struct InputHistograms {
+  std::string feature;
+  InputHistogram first;
+  InputHistogram last;
+};
+
 struct Plots {
   PlotSeries loss;
   PlotSeries global_gradient_norm;
@@ -52,6 +70,8 @@ struct Plots {
   PlotMatrix activation_rms;     ///< Of activations, as the next one.
   PlotMatrix cumulative_growth;
   std::vector<InputRange> inputs;
+  std::vector<InputHistograms> histograms;  ///< Of the first features; one of all of them where they are many.
+  bool histograms_damaged = false;          ///< Some were left out, since they cannot be right.
 };
 
 /// What of Plots is gathered: matrices take most of the time and nearly all of the memory.

@@ -12,6 +12,7 @@
 #include "report/encode.h"
 #include "report/escape.h"
 #include "report/html_findings.h"
+#include "report/input_histograms.h"
 #include "report/json.h"
 #include "report/plot_data.h"
 #include "report/summary.h"
@@ -77,7 +78,16 @@ void write_suppressed(std::ostream& out, const Report& report) {
   out << "</section>\n";
 }
 
-constexpr std::size_t kMostInputs = 16;
+void write_histograms(std::ostream& out, const Plots& plots) {
+  std::string figures;
+  for (const InputHistograms& each : plots.histograms)
+    if (!each.first.shares.empty()) figures += histogram_figure(each);
+  if (!figures.empty())
+    out << "<div class=\"histograms\">\n" << figures
+        << "</div>\n<p class=\"hint\">Histograms of at most 4,096 evenly spaced values of the first and the last step "
+           "that was recorded; the percentage is the highest bar's, and equal areas are equal shares.</p>\n";
+  if (plots.histograms_damaged) out << "<p class=\"hint\">Histograms that are damaged in the file are left out.</p>\n";
+}
 
 void write_inputs(std::ostream& out, const Report& report) {
   for (const ModelReport& model : report.models) {
@@ -87,7 +97,7 @@ void write_inputs(std::ostream& out, const Report& report) {
         << (report.models.size() > 1 ? " of " + html(printable(model_name(model))) : "")
         << "</h2>\n<table><thead><tr><th>Feature</th><th>Minimum</th><th>Mean</th><th>Deviation</th><th>Maximum</th>"
            "</tr></thead><tbody>\n";
-    for (std::size_t i = 0; i < std::min(inputs.size(), kMostInputs); ++i)
+    for (std::size_t i = 0; i < std::min(inputs.size(), kMostInputsShown); ++i)
       out << fmt::format(
           "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>"
           "<td class=\"number\">{}</td></tr>\n",
@@ -95,8 +105,10 @@ void write_inputs(std::ostream& out, const Report& report) {
           number(inputs[i].deviation), number(inputs[i].maximum));
     out << "</tbody></table>\n<p class=\"hint\">Minimum and maximum over the run, mean and standard deviation in its "
            "first step";
-    if (inputs.size() > kMostInputs) out << fmt::format("; {} more features", inputs.size() - kMostInputs);
-    out << ".</p>\n</section>\n";
+    if (inputs.size() > kMostInputsShown) out << fmt::format("; {} more features", inputs.size() - kMostInputsShown);
+    out << ".</p>\n";
+    write_histograms(out, model.plots);
+    out << "</section>\n";
   }
 }
 

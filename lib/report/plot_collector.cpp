@@ -7,6 +7,7 @@
 
 #include <gradhealth/report.h>
 
+#include "report/input_histograms.h"
 #include "stats/decimate.h"
 
 namespace gradhealth {
@@ -110,6 +111,7 @@ class PlotCollector::Impl {
   std::vector<Decimator> matrices;  ///< As kMatrices, or none.
   std::array<std::vector<std::string>, kAxisCount> names;
   std::vector<InputRange> inputs;
+  Plots histograms;  ///< Nothing else of it.
 };
 
 PlotCollector::PlotCollector(std::size_t columns, PlotDetail detail) : impl_(std::make_unique<Impl>(columns, detail)) {}
@@ -119,6 +121,7 @@ PlotCollector& PlotCollector::operator=(PlotCollector&&) noexcept = default;
 
 void PlotCollector::observe(const Run& run, const StepRecord& record) {
   if (!impl_->matrices.empty()) impl_->observe_matrices(run, record);
+  observe_histograms(run, record, impl_->histograms);
 
   impl_->scalars.begin_row(record.step);
   add(impl_->scalars, kLossSeries, record.at(Quantity::kLoss), record.at(Quantity::kLossNonfinite) > 0);
@@ -131,7 +134,7 @@ void PlotCollector::observe(const Run& run, const StepRecord& record) {
 }
 
 Plots PlotCollector::plots() const {
-  Plots plots;
+  Plots plots = impl_->histograms;
   plots.loss = plot_series(impl_->scalars, kLossSeries);
   plots.global_gradient_norm = plot_series(impl_->scalars, kNormSeries);
   plots.learning_rate = plot_series(impl_->scalars, kRateSeries);

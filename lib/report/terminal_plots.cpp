@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "report/escape.h"
+#include "report/input_histograms.h"
 #include "report/text_plot.h"
 
 namespace gradhealth {
@@ -55,9 +56,14 @@ const Finding* worst_finding(const ModelReport& model) {
   return first.severity == Severity::kInfo ? nullptr : &first;
 }
 
-}  // namespace
+/// ", G" where there are several models.
+std::string of_model(const ModelReport& model, const Summary& summary, Charset charset) {
+  if (!summary.several_models) return {};
+  const std::string name = printable(model_name(model));
+  return ", " + (charset == Charset::kAscii ? ascii(name) : name);
+}
 
-std::string terminal_plots(const ModelReport& model, const Summary& summary, std::size_t width, Charset charset) {
+std::string over_the_run(const ModelReport& model, const Summary& summary, std::size_t width, Charset charset) {
   const PlotSeries& loss = model.plots.loss;
   const PlotSeries& norm = model.plots.global_gradient_norm;
   const std::size_t taken = kIndent + kTextPlotLabel + 1;
@@ -65,14 +71,17 @@ std::string terminal_plots(const ModelReport& model, const Summary& summary, std
   const TextAxis axis = text_axis(loss.first_step.empty() ? norm : loss, cells);
   const std::string plots = titled("loss", loss, axis, charset) + titled("global gradient norm", norm, axis, charset);
   if (plots.empty()) return {};
-  std::string text = "\nOver the run";
-  if (summary.several_models) {
-    const std::string name = printable(model_name(model));
-    text += ", " + (charset == Charset::kAscii ? ascii(name) : name);
-  }
-  text += ":\n" + plots + steps(axis);
+  std::string text = "\nOver the run" + of_model(model, summary, charset) + ":\n" + plots + steps(axis);
   if (const Finding* finding = worst_finding(model)) text += mark(*finding, axis, charset);
   return text;
+}
+
+}  // namespace
+
+std::string terminal_plots(const ModelReport& model, const Summary& summary, std::size_t width, Charset charset) {
+  const std::string histograms = histogram_lines(model.plots.histograms, width, charset);
+  return over_the_run(model, summary, width, charset) +
+         (histograms.empty() ? "" : "\nInput" + of_model(model, summary, charset) + ":\n" + histograms);
 }
 
 }  // namespace gradhealth

@@ -99,6 +99,34 @@ await test("all plots are drawn", async () => {
   await page.done();
 });
 
+await test("the input's histogram is drawn beside its table, without scripts, in both colour schemes, and is told", async () => {
+  for (const options of [{}, { scripts: false, scheme: "dark" }, { width: 400 }]) {
+    const page = await open("unhealthy.html", options);
+    const drawn = await page.$eval(".inputs .histogram svg", (svg) => {
+      const inside = svg.getBoundingClientRect();
+      const bars = [...svg.querySelectorAll(".bar")].map((bar) => bar.getBoundingClientRect());
+      const style = (selector) => getComputedStyle(svg.querySelector(selector));
+      return { bars: bars.length, least: Math.min(...bars.map((bar) => Math.min(bar.width, bar.height))),
+               highest: bars.every((bar) => bar.height <= bars[0].height),
+               within: bars.every((bar) => bar.left >= inside.left && bar.right <= inside.right + 0.5 &&
+                                           bar.top >= inside.top && bar.bottom <= inside.bottom),
+               fill: style(".bar").fill, line: style(".outline").stroke, role: svg.getAttribute("role"),
+               told: svg.getAttribute("aria-label"), text: svg.textContent };
+    });
+    assert.equal(drawn.bars, 32);
+    assert.ok(drawn.least > 0.5 && drawn.highest && drawn.within, JSON.stringify(drawn));
+    assert.equal(drawn.fill, options.scheme ? "rgb(130, 180, 255)" : "rgb(31, 95, 191)");
+    assert.equal(drawn.line, options.scheme ? "rgb(230, 233, 237)" : "rgb(27, 31, 36)");
+    assert.equal(drawn.role, "img");
+    assert.match(drawn.told, /^channel 0: step 0 from 0 to 255, 50 % of the values from 0 to 7\.969; step 599 /);
+    assert.match(drawn.text, /255/);
+    await page.done();
+  }
+  const before = await open("healthy.html");
+  assert.equal(await before.$$eval(".histogram", (all) => all.length), 0);
+  await before.done();
+});
+
 await test("zooming one plot zooms all, double click shows the whole run", async () => {
   const page = await open("unhealthy.html");
   const [before] = await windowOf(page);

@@ -25,6 +25,8 @@ Plots everything(Run& run, std::size_t layers, int steps) {
     run.of(Axis::kActivation).push_back({module, module, "linear", "8x4", "float32", 4});
   }
   run.of(Axis::kFeature).push_back({"channel 0", "", "conv2d", "8x1x28x28", "float32", 784});
+  for (std::size_t bin = 0; bin < kInputBins; ++bin)
+    run.of(Axis::kInputBin).push_back({"channel 0, bin " + std::to_string(bin), "", "conv2d", "", "float32", 784});
   PlotCollector plots;
   StepRecord record;
   for (int step = 0; step < steps; ++step) {
@@ -49,6 +51,9 @@ Plots everything(Run& run, std::size_t layers, int steps) {
     record.set(Quantity::kInputMax, 0, 255);
     record.set(Quantity::kInputMean, 0, 73);
     record.set(Quantity::kInputStd, 0, 90);
+    const double background = 0.5 + 0.2 * time;
+    for (std::size_t bin = 0; bin < kInputBins; ++bin)
+      record.set(Quantity::kInputShare, bin, bin == 0 ? background : (1 - background) / (kInputBins - 1));
     plots.observe(run, record);
   }
   return plots.plots();
