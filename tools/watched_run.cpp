@@ -68,7 +68,10 @@ bool WatchedRun::look(const std::function<bool()>& stop) {
 
 bool WatchedRun::look(File& file, const std::function<bool()>& stop) {
   std::error_code error;
-  const bool was_gone = std::exchange(file.gone, !fs::exists(file.path, error));
+  const fs::file_status status = fs::status(file.path, error);
+  // A directory that has been made since its files were looked for is no unreadable file.
+  const bool gone = !fs::exists(status) || (file.path == run_ && fs::is_directory(status));
+  const bool was_gone = std::exchange(file.gone, gone);
   if (file.gone) return file.gone != was_gone;
   const std::int64_t rows = file.seen ? file.follower.rows() : -1;
   now_reading(file.path);

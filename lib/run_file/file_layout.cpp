@@ -14,7 +14,7 @@
 namespace gradhealth::run_file {
 namespace {
 
-constexpr hsize_t kChunkBytes = 256 * 1024;
+constexpr hsize_t kChunkBytes = hsize_t{256} * 1024;
 constexpr hsize_t kTableChunk = 64;
 constexpr hsize_t kStepChunk = 512;
 

@@ -78,7 +78,7 @@ class FileWriter {
   Handle create_scalar(const std::string& object, hid_t type, std::int64_t value);
   Handle open_group(const std::string& object);
   void write_info(const RunInfo& info);
-  void write_text_attribute(hid_t object, const char* name, const std::string& value);
+  void write_text_attribute(hid_t object, const char* attribute, const std::string& value);
   void create_datasets(const Run& run);
   void append_subjects(Axis axis, const std::vector<const Subject*>& subjects);
   void append_events(const std::vector<const Event*>& events);

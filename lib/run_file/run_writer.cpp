@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
+#include <cstddef>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -84,8 +85,9 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   }
 
   void after_fork_in_child() noexcept override {
-    // The thread exists in the parent only; neither joining nor destroying it is possible here.
-    if (thread_.joinable()) new std::thread(std::move(thread_));
+    // The thread exists in the parent only; neither joining nor destroying it is possible here, and memory to keep it
+    // in may be what there is none of.
+    if (thread_.joinable()) new (parents_thread_) std::thread(std::move(thread_));
     file_->leave_to_parent();
     fail(std::make_exception_ptr(IoError("this process was forked off the one that records")), 0);
     mutex_.unlock();
@@ -296,6 +298,7 @@ class RunWriter::Impl final : public run_file::ProcessEndAware {
   bool waiting_for_more_ = false;
   bool overtaken_ = false;  ///< The latest row found no room.
   std::thread thread_;
+  alignas(std::thread) std::byte parents_thread_[sizeof(std::thread)];  ///< In a forked child; never destroyed.
 };
 
 RunWriter::RunWriter(const std::filesystem::path& path, const Run& run, const WriterOptions& options)

@@ -140,7 +140,8 @@ TEST_CASE("what is suppressed is told in every format, and counts in none", "[to
   const json model = json::parse(read(folder / "a.json"))["models"][0];
   CHECK(model["suppressed"].size() == 3);
   CHECK(contains(read(folder / "a.xml"), "<skipped message=\"suppressed: known, see the wiki\" />"));
-  for (const json& result : json::parse(read(folder / "a.sarif"))["runs"][0]["results"])
+  const json sarif = json::parse(read(folder / "a.sarif"));
+  for (const json& result : sarif["runs"][0]["results"])
     CHECK(result["suppressions"][0]["justification"] == "known, see the wiki");
   CHECK(json::parse(read(folder / "gl.json")).empty());
   CHECK(contains(read(folder / "a.md"), "- Suppressed: `nonfinite-loss`, whole run: known, see the wiki\n"));
