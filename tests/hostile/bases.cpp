@@ -70,12 +70,14 @@ std::vector<Base> written_bases(const std::filesystem::path& directory) {
   return bases;
 }
 
-std::vector<Base> structured_bases(const std::filesystem::path& directory) {
-  std::vector<Base> bases;
+std::vector<std::filesystem::path> structured_files(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.path().extension() == ".h5") bases.push_back({entry.path().stem().string(), content_of(entry.path())});
-  std::sort(bases.begin(), bases.end(), [](const Base& a, const Base& b) { return a.name < b.name; });
-  return bases;
+    if (entry.path().extension() == ".h5") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
 }
+
+Base structured_base(const std::filesystem::path& file) { return {file.stem().string(), content_of(file)}; }
 
 }  // namespace gradhealth::hostile

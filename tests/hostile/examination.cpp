@@ -1,7 +1,9 @@
 #include "hostile/examination.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <string_view>
 
 #include "hostile/outputs.h"
 
@@ -9,13 +11,26 @@ namespace fs = std::filesystem;
 namespace gradhealth::hostile {
 namespace {
 
+/// Without what glibc's allocator says when it ends a process whose memory HDF5 has ruined.
+std::string_view without_last_words(const Ran& ran) {
+  constexpr std::array<std::string_view, 9> kAllocator{
+      "double free or corruption", "free(): ",   "malloc(): ",          "malloc_consolidate(): ", "realloc(): ",
+      "munmap_chunk(): ",          "corrupted ", "Fatal glibc error: ", "unlink_chunk(): "};
+  std::string_view text = ran.err;
+  if (!ran.crashed) return text;
+  for (const std::string_view word : kAllocator)
+    if (text.substr(0, word.size()) == word) return text.substr(std::min(text.find('\n'), text.size() - 1) + 1);
+  return text;
+}
+
 /// Looks at one command's end and its output; empty if all is well.
 std::string fault_of(const Ran& ran, const std::string& wrong_output) {
   if (ran.signal != 0) return std::string("ended by signal: ") + strsignal(ran.signal) + ": " + ran.err.substr(0, 2000);
   if (ran.exit_code < 0 || ran.exit_code > 2)
     return "exit code " + std::to_string(ran.exit_code) + ": " + ran.err.substr(0, 2000);
   if (!ran.err.empty())
-    if (std::string wrong = wrong_complaint(ran.err); !wrong.empty()) return wrong + ": " + ran.err.substr(0, 500);
+    if (std::string wrong = wrong_complaint(without_last_words(ran)); !wrong.empty())
+      return wrong + ": " + ran.err.substr(0, 500);
   if (ran.exit_code == 2 && ran.err.empty() && ran.out.find("UNDECIDED") == std::string::npos &&
       ran.out.find("The recording was not finished") == std::string::npos)
     return "exit code 2 and no word why";

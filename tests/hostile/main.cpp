@@ -101,7 +101,8 @@ std::string config() {
          "expires = 2027-01-31\n";
 }
 
-Tally work(const Arguments& arguments, const std::vector<Base>& bases, std::size_t first_structured, int job) {
+Tally work(const Arguments& arguments, const std::vector<Base>& bases, const std::vector<fs::path>& structured,
+           int job) {
   Worker worker(arguments, bases, config());
   const auto begin = std::chrono::steady_clock::now();
   const auto jobs = static_cast<std::uint64_t>(arguments.jobs);
@@ -110,16 +111,18 @@ Tally work(const Arguments& arguments, const std::vector<Base>& bases, std::size
     return i % jobs == static_cast<std::uint64_t>(job) && since.count() < arguments.seconds;
   };
   const std::uint64_t first_seed = arguments.seed * 1'000'003;
-  for (std::size_t i = first_structured; i < bases.size(); ++i)
-    if (mine(i)) worker.file(bases[i], bases[i].bytes, "as-it-is");
+  for (std::size_t i = 0; i < structured.size(); ++i) {
+    if (!mine(i)) continue;
+    const Base base = structured_base(structured[i]);
+    worker.file(base, base.bytes, "as-it-is");
+  }
   for (std::uint64_t i = 0; i < arguments.configs; ++i)
     if (mine(i)) worker.config(first_seed + i);
-  const std::size_t structured = bases.size() - first_structured;
   for (std::uint64_t i = 0; i < arguments.files; ++i) {
     if (!mine(i)) continue;
     // What HDF5 itself has made wrong is one base in four.
-    const Base& base =
-        structured > 0 && i % 4 == 3 ? bases[first_structured + i / 4 % structured] : bases[i % first_structured];
+    const bool made_wrong = !structured.empty() && i % 4 == 3;
+    const Base base = made_wrong ? structured_base(structured[i / 4 % structured.size()]) : bases[i % bases.size()];
     worker.file(base, mutant(base, first_seed + i), std::to_string(first_seed + i));
   }
   return worker.tally();
@@ -128,17 +131,16 @@ Tally work(const Arguments& arguments, const std::vector<Base>& bases, std::size
 int run(const Arguments& arguments) {
   const auto begin = std::chrono::steady_clock::now();
   const gradhealth::test::TemporaryDirectory directory;
-  std::vector<Base> bases = written_bases(directory.path());
-  const std::size_t written = bases.size();
-  if (!arguments.structured.empty())
-    for (Base& base : structured_bases(arguments.structured)) bases.push_back(std::move(base));
+  const std::vector<Base> bases = written_bases(directory.path());
+  std::vector<fs::path> structured;
+  if (!arguments.structured.empty()) structured = structured_files(arguments.structured);
   std::vector<std::pair<pid_t, int>> children;
   for (int job = 0; job < arguments.jobs; ++job) {
     int ends[2];
     if (::pipe(ends) != 0) return 3;
     const pid_t child = ::fork();
     if (child == 0) {
-      const Tally tally = work(arguments, bases, written, job);
+      const Tally tally = work(arguments, bases, structured, job);
       const bool told = ::write(ends[1], &tally, sizeof tally) == sizeof tally;
       std::cout.flush();
       std::_Exit(told ? 0 : 3);
