@@ -40,7 +40,8 @@ ScheduleOptions schedule_options(const MonitorOptions& options) {
   const bool in_ci = ci && *ci;
   // Ranks record the same steps, however fast each of them is.
   const bool fixed = in_ci || options.ranks.world_size > 1;
-  return {options.every, fixed ? 0 : options.budget, options.max_file_bytes, options.first_step};
+  return {options.every, fixed ? 0 : options.budget, options.max_file_bytes, options.first_step,
+          options.statistics == Statistics::kExact};
 }
 
 bool switched_off() {

@@ -52,9 +52,7 @@ void StepCapture::read_input(std::string_view op, Claim& claim) {
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;
   const Units units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
-  claim.input = reading_of(*claim.data) == Reading::kLater
-                    ? late_input_sums(*claim.data, units, std::string(op), *readback_)
-                    : input_sums(*claim.data, units, std::string(op));
+  claim.input = read_input(*claim.data, units, std::string(op));
   add_time((std::chrono::steady_clock::now() - start).count());
 }
 
@@ -221,10 +219,15 @@ void StepCapture::give_target(const at::Tensor& target) {
 void StepCapture::give_input(const at::Tensor& input) {
   if (!input.defined() || input.dim() == 0) return;
   const Units units = input.dim() >= 4 ? Units::kChannels : Units::kLastDimension;
-  InputSums sums = reading_of(input) == Reading::kLater ? late_input_sums(input, units, "input", *readback_)
-                                                        : input_sums(input, units, "input");
+  InputSums sums = read_input(input, units, "input");
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!finished_) facts_.give(std::move(sums));
+}
+
+InputSums StepCapture::read_input(const at::Tensor& tensor, Units units, std::string kind) {
+  return reading_of(tensor) == Reading::kLater
+             ? late_input_sums(tensor, units, std::move(kind), *readback_, input_values_)
+             : input_sums(tensor, units, std::move(kind), input_values_);
 }
 
 ActivationSums StepCapture::read(const at::Tensor& tensor, Units units, const Outside* outside) {

@@ -39,6 +39,8 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
 
   /// How much of each activation is read; everything unless this is called, before the first operator.
   void sample(const Sampling& sampling) { sampling_ = sampling; }
+  /// Before the first operator: keep values of the input for its histogram.
+  void keep_input_values() { input_values_ = InputValues::kSampled; }
   /// Before the first operator: differences are not looked at, since the loss is another operator.
   void compare_named_only() { compares_by_hand_ = false; }
   /// At an operator's start. Empty if the operator does not concern this model.
@@ -97,6 +99,7 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   int add_call(ActivationCall&& call, const at::Tensor& output);
 
   void read_input(std::string_view op, Claim& claim);
+  InputSums read_input(const at::Tensor& tensor, Units units, std::string kind);
 
   std::shared_ptr<Readback> readback_ = std::make_shared<Readback>();
   mutable std::mutex mutex_;
@@ -104,6 +107,7 @@ class StepCapture : public std::enable_shared_from_this<StepCapture> {
   std::string error_;
   bool finished_ = false;
   Sampling sampling_;
+  InputValues input_values_ = InputValues::kSummed;
   std::unordered_map<std::thread::id, int> passes_;  ///< Each thread's latest pass.
   std::vector<bool> differentiated_;                 ///< By pass: the next layer on its thread begins another one.
   std::vector<ActivationCall> calls_;

@@ -94,6 +94,18 @@ WatchedParameters::Adopted WatchedParameters::adopt(const NamedTensors& paramete
   return adopted;
 }
 
+NamedTensors WatchedParameters::named() const {
+  NamedTensors parameters;
+  for (const WatchedParameter& parameter : all()) parameters.emplace_back(parameter.name, parameter.tensor);
+  return parameters;
+}
+
+std::string WatchedParameters::name_of(const at::Tensor& parameter) const {
+  for (const WatchedParameter& each : all())
+    if (each.tensor.is_same(parameter)) return each.name;
+  return {};
+}
+
 std::shared_ptr<const StorageTable> WatchedParameters::table() {
   if (!table_ || !table_->holds_for(*parameters_)) table_ = std::make_shared<const StorageTable>(*parameters_);
   return table_;

@@ -56,6 +56,9 @@ class WatchedParameters {
   Adopted adopt(const NamedTensors& parameters);
 
   const ParameterList& all() const { return *parameters_; }
+  NamedTensors named() const;
+  /// Empty if it is none of them.
+  std::string name_of(const at::Tensor& parameter) const;
   /// The same, kept as it is now.
   std::shared_ptr<const ParameterList> list() const { return parameters_; }
   /// The table for the parameters' present memory: they move when a model is copied to another type or loaded.

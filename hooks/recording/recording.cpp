@@ -30,6 +30,7 @@ Recording::Recording(const NamedTensors& parameters, const NamedTensors& buffers
                                                        : ParameterRecorder::Fingerprints::kNone),
       output_(options.diagnosis, options.rules.empty() ? catalogue() : options.rules),
       schedule_(schedule_options(options)),
+      plan_(options),
       vital_signs_(parameters_),
       state_watch_(buffers, optimizer),
       origin_(parameters_, buffers, options),
@@ -40,9 +41,10 @@ Recording::Recording(const NamedTensors& parameters, const NamedTensors& buffers
   run_.info = describe_run(options, optimizer);
   if (!options.ranks.exchange || options.ranks.world_size < 2) return;
   if (options.ranks.rank == 0) announce_ranks(options.ranks.world_size, run_);
-  ranks_.emplace(options.ranks, parameters_.all().size(), options.first_step,
-                 [this](std::int64_t step) { return schedule_.is_common(step); },
-                 [this](StepRecord& row) { take(row); }, [this](const std::string& reason) { note_ranks(reason); });
+  ranks_.emplace(
+      options.ranks, parameters_.all().size(), options.first_step,
+      [this](std::int64_t step) { return schedule_.is_common(step); }, [this](StepRecord& row) { take(row); },
+      [this](const std::string& reason) { note_ranks(reason); });
 }
 
 void Recording::open(const std::filesystem::path& file, UpdateWatch::Tell tell) {
@@ -69,13 +71,6 @@ void Recording::check_devices() const {
     throw std::runtime_error(foreign + ", and this version records models on the CPU and on CUDA devices only");
 }
 
-bool Recording::exact(std::int64_t step) const {
-  return options_.statistics == Statistics::kExact || schedule_.exact(step);
-}
-
-/// Of the step in progress, if it is recorded.
-bool Recording::probe_is_due() const { return options_.probe_every > 0 && captured_steps_ % options_.probe_every == 0; }
-
 void Recording::begin_step(std::int64_t step) {
   step_ = step;
   forget_gradients();
@@ -97,8 +92,8 @@ void Recording::begin_step(std::int64_t step) {
   }
   if (!recorded) return;
   capture_ = std::make_shared<StepCapture>(parameters_.table(), parameters_.list(), first_module_);
-  if (!exact(step)) capture_->sample({kSampledElements, static_cast<std::uint64_t>(step)});
-  if (probe_is_due() && (step == options_.first_step || probes_used_)) capture_->keep_ends();
+  if (!schedule_.exact(step)) capture_->sample({kSampledElements, static_cast<std::uint64_t>(step)});
+  plan_.prepare(*capture_, step);
   if (completion_.loss_is_named()) capture_->compare_named_only();
   observe(capture_);
 }
@@ -150,7 +145,7 @@ bool Recording::is_suspicious(const Loss& loss, bool captured) {
 }
 
 Recording::Seen Recording::take(const std::shared_ptr<StepCapture>& capture) {
-  ++captured_steps_;
+  plan_.step_captured();
   stop_observing(capture);
   if (const std::string error = capture->error(); !error.empty()) throw std::runtime_error(error);
   Seen seen;
@@ -181,7 +176,8 @@ StepInFlight& Recording::fill(Seen&& seen, const Loss& loss, const at::Tensor& t
 
 /// What an update will use beside the gradients, and what the trace and the probes of the step have found.
 void Recording::record_state(StepInFlight& step, const at::Tensor& loss) {
-  state_watch_.record(parameters_, exact(step_) ? StateWatch::Detail::kAll : StateWatch::Detail::kSmall, step.row);
+  state_watch_.record(parameters_, schedule_.exact(step_) ? StateWatch::Detail::kAll : StateWatch::Detail::kSmall,
+                      step.row);
   origin_.report(step.row, step.parameters, loss);
   prober_.record(step.row);
 }
@@ -205,7 +201,8 @@ void Recording::read_gradients(const std::shared_ptr<StepCapture>& capture) {
   deliver(Waiting::kNone);
   early_ = queue_.fresh(capture ? capture->readback() : nullptr);
   using Weights = ParameterRecorder::Weights;
-  parameter_recorder_.read(early_->parameters, exact(step_) ? Weights::kWhole : Weights::kSampled, *early_->readback);
+  parameter_recorder_.read(early_->parameters, schedule_.exact(step_) ? Weights::kWhole : Weights::kSampled,
+                           *early_->readback);
   early_->has_parameters = true;
   if (const std::optional<int> stage = watch_->gradient_stage()) early_->row.set(Quantity::kGradientStage, *stage);
   // Otherwise the end of the step counts it.
@@ -260,11 +257,11 @@ void Recording::note_clipping(double max_norm, const Clip& clip) {
 }
 
 void Recording::probe(const ProbeTarget& target, const ProbeOptions& on_demand) {
-  probes_used_ = true;
+  plan_.note_probe();
   const bool by_hand = target.kind == ProbeTarget::Kind::kOutput;
   const bool asked = by_hand || on_demand.singular_values || on_demand.curvature;
   // Of the backward passes of one step, the first one stands for all.
-  if (!capture_ || (!by_hand && probed_) || !(asked || probe_is_due())) return;
+  if (!capture_ || (!by_hand && probed_) || !(asked || plan_.probe_is_due())) return;
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   const at::DisableRecordFunctionGuard no_record;
@@ -281,12 +278,6 @@ void Recording::before_foreign_change() {
   deliver(Waiting::kNone);
 }
 
-std::string Recording::name_of(const at::Tensor& parameter) const {
-  for (const WatchedParameter& each : parameters_.all())
-    if (each.tensor.is_same(parameter)) return each.name;
-  return {};
-}
-
 std::vector<Event> Recording::meet_strangers(const StepCapture& capture) {
   if (capture.strangers().empty()) return {};
   std::vector<Event> events = stranger_watch_.meet(capture.strangers(), step_, parameters_);
@@ -299,9 +290,7 @@ std::vector<Event> Recording::meet_strangers(const StepCapture& capture) {
 
 std::optional<NamedTensors> Recording::take_new_parameters() {
   if (!std::exchange(has_new_parameters_, false)) return std::nullopt;
-  NamedTensors parameters;
-  for (const WatchedParameter& parameter : parameters_.all()) parameters.emplace_back(parameter.name, parameter.tensor);
-  return parameters;
+  return parameters_.named();
 }
 
 void Recording::deliver(Waiting waiting) {

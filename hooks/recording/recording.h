@@ -21,6 +21,7 @@
 #include "hooks/origin/origin_finder.h"
 #include "hooks/preflight/one_pass.h"
 #include "hooks/probes/prober.h"
+#include "hooks/recording/capture_plan.h"
 #include "hooks/recording/cost_meter.h"
 #include "hooks/recording/rank_comparison.h"
 #include "hooks/recording/row_completion.h"
@@ -81,7 +82,7 @@ class Recording {
   void before_foreign_change();
 
   /// Name of a watched parameter; empty if it is none.
-  std::string name_of(const at::Tensor& parameter) const;
+  std::string name_of(const at::Tensor& parameter) const { return parameters_.name_of(parameter); }
   /// The parameters, if others have been met since the last call.
   std::optional<NamedTensors> take_new_parameters();
   RunOutput& output() { return output_; }
@@ -118,8 +119,6 @@ class Recording {
   };
 
   bool automatic() const { return options_.step == StepMode::kAutomatic; }
-  bool exact(std::int64_t step) const;
-  bool probe_is_due() const;
   void begin_step(std::int64_t step);
   bool is_suspicious(const Loss& loss, bool captured);
   Seen take(const std::shared_ptr<StepCapture>& capture);
@@ -146,6 +145,7 @@ class Recording {
   ParameterRecorder parameter_recorder_;
   RunOutput output_;
   Schedule schedule_;
+  CapturePlan plan_;
   VitalSigns vital_signs_;
   StateWatch state_watch_;
   OriginFinder origin_;
@@ -168,9 +168,7 @@ class Recording {
   std::string first_module_;
   std::int64_t step_ = 0;      ///< In progress.
   std::int64_t left_out_ = 0;  ///< Steps that a device was too far behind for.
-  std::int64_t captured_steps_ = 0;
   bool leaves_out_ = false;  ///< The step in progress would have been recorded.
-  bool probes_used_ = false;
   bool probed_ = false;  ///< In the step in progress.
   bool stopped_ = false;
   bool has_new_parameters_ = false;

@@ -203,7 +203,8 @@ void complete(ActivationSums& sums, const Readback& readback) {
   sums.late_elements = sums.late_units = {};
 }
 
-InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind, Readback& readback) {
+InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind, Readback& readback,
+                          InputValues kept) {
   InputSums sums = describe_input(input, units, std::move(kind));
   if (sums.whole.rows == 0) return sums;
   const Quiet quiet;
@@ -213,7 +214,7 @@ InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind
   for (FeatureBlock& block : sums.late)
     block.late =
         readback.add(feature_results(view.narrow(0, block.row, block.rows).narrow(2, block.position, block.positions)));
-  sums.sample = late_sample_of(input, sums.values_per_sample, readback);
+  if (kept == InputValues::kSampled) sums.sample = late_sample_of(input, sums.values_per_sample, readback);
   return sums;
 }
 

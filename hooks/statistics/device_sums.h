@@ -37,8 +37,10 @@ ElementSums sums_of(const LateSums& late, const Readback& readback);
 ActivationSums late_activation_sums(const at::Tensor& tensor, Units units, Readback& readback);
 void complete(ActivationSums& sums, const Readback& readback);
 
-/// As `input_sums`, some 20 operators a piece, and up to three for the sample. The features are unknown until `complete`.
-InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind, Readback& readback);
+/// As `input_sums`, some 20 operators a piece, and up to three for the sample. The features are unknown until
+/// `complete`.
+InputSums late_input_sums(const at::Tensor& input, Units units, std::string kind, Readback& readback,
+                          InputValues kept = InputValues::kSummed);
 void complete(InputSums& sums, const Readback& readback);
 
 /// A few numbers as they are, such as a loss; reduced precision is widened.

@@ -184,7 +184,7 @@ InputSums describe_input(const at::Tensor& input, Units units, std::string kind)
   return sums;
 }
 
-InputSums input_sums(const at::Tensor& input, Units units, std::string kind) {
+InputSums input_sums(const at::Tensor& input, Units units, std::string kind, InputValues kept) {
   InputSums sums = describe_input(input, units, std::move(kind));
   if (sums.whole.rows == 0) return sums;
   // Inputs in double are rounded: what is missing to normalise them shows in float as well.
@@ -194,7 +194,8 @@ InputSums input_sums(const at::Tensor& input, Units units, std::string kind) {
     add_columns(values.data_ptr<float>(), sums.whole.rows, features, sums.features);
   else
     add_planes(values.data_ptr<float>(), sums.whole.rows, features, sums.whole.positions, sums.features);
-  sums.sample = sample_of(values.data_ptr<float>(), values.numel(), sums.values_per_sample);
+  if (kept == InputValues::kSampled)
+    sums.sample = sample_of(values.data_ptr<float>(), values.numel(), sums.values_per_sample);
   const auto& nonfinite = sums.features.nonfinite;
   if (std::any_of(nonfinite.begin(), nonfinite.end(), [](std::int64_t n) { return n > 0; }))
     find_bad_sample(values, sums);

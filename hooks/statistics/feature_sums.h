@@ -48,9 +48,14 @@ struct InputSums {
   FeatureSums features;
   std::int64_t bad_sample = -1;    ///< First sample with a non-finite value, and …
   std::int64_t bad_feature = -1;   ///< … the position of that value in the sample, counted over all its values.
-  InputSample sample;              ///< Empty if there are no features.
+  InputSample sample;              ///< Empty if there are no features, or unless asked for.
   FeatureBlock whole;              ///< No rows if there are no features.
   std::vector<FeatureBlock> late;  ///< Of an input that is read later (device_sums.h).
+};
+
+enum class InputValues : std::uint8_t {
+  kSummed,
+  kSampled,  ///< Some are kept as well, for a histogram.
 };
 
 /// Beyond this many features they are summed as one.
@@ -61,6 +66,7 @@ InputSums describe_input(const at::Tensor& input, Units units, std::string kind)
 
 /// @param input of at least one dimension, the first one over samples. One that is not readable, such as the indices
 /// that enter an embedding, has no features.
-InputSums input_sums(const at::Tensor& input, Units units, std::string kind);
+InputSums input_sums(const at::Tensor& input, Units units, std::string kind,
+                     InputValues kept = InputValues::kSummed);
 
 }  // namespace gradhealth::hooks

@@ -164,12 +164,13 @@ void complete(InputSample& sample, const Readback& readback) {
 }
 
 void record_histograms(const std::vector<const InputSums*>& inputs, const FeatureSums& sums, StepRecord& row) {
-  std::vector<Histogram> histograms = empty_histograms(sums);
   std::size_t values = 0;
   for (const InputSums* input : inputs) values += input->sample.values.size();
+  if (values == 0) return;
+  std::vector<Histogram> histograms = empty_histograms(sums);
   // A cell that is the first layer has an input for every element of a sequence.
   const std::size_t every = (values + kMostBinned - 1) / kMostBinned;
-  for (std::size_t i = 0; i < inputs.size(); i += std::max<std::size_t>(every, 1)) {
+  for (std::size_t i = 0; i < inputs.size(); i += every) {
     const InputSums& input = *inputs[i];
     if (input.features.size() != sums.size()) continue;
     if (histograms.size() > 1)

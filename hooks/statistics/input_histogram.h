@@ -38,7 +38,7 @@ InputSample sample_of(const float* values, std::int64_t numel, std::int64_t per_
 InputSample late_sample_of(const at::Tensor& input, std::int64_t per_sample, Readback& readback);
 void complete(InputSample& sample, const Readback& readback);
 
-/// Sets Quantity::kInputShare. A histogram without two different values is left out.
+/// Sets Quantity::kInputShare, if values were kept. A histogram without two different values is left out.
 /// @param inputs of the micro-batches. @param sums of all of them, which tell the ranges.
 void record_histograms(const std::vector<const InputSums*>& inputs, const FeatureSums& sums, StepRecord& row);
 

@@ -67,7 +67,7 @@ bool Schedule::observe_bytes(std::size_t bytes) {
   return changed;
 }
 
-bool Schedule::exact(std::int64_t step) const { return step < exact_until_; }
+bool Schedule::exact(std::int64_t step) const { return options_.always_exact || step < exact_until_; }
 
 void Schedule::suspect(std::int64_t step) {
   // With a fixed interval, the next ten recorded steps.

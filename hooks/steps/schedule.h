@@ -16,6 +16,7 @@ struct ScheduleOptions {
   double budget = 0;       ///< Share of the training time; 0: no limit.
   std::size_t max_bytes = 0;
   std::int64_t first_step = 0;  ///< The beginning of a continued run is recorded as densely as that of a new one.
+  bool always_exact = false;    ///< Every recorded step is read whole.
 };
 
 /// Decides which steps are recorded: a function of the step number, which budget, file size and suspicion change only

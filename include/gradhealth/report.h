@@ -64,10 +64,10 @@ struct Plots {
   PlotSeries global_gradient_norm;
   PlotSeries learning_rate;
   PlotSeries step_time;
-  PlotMatrix gradient_norm;      ///< Of parameters, as the next two.
+  PlotMatrix gradient_norm;  ///< Of parameters, as the next two.
   PlotMatrix update_ratio;
   PlotMatrix weight_norm;
-  PlotMatrix activation_rms;     ///< Of activations, as the next one.
+  PlotMatrix activation_rms;  ///< Of activations, as the next one.
   PlotMatrix cumulative_growth;
   std::vector<InputRange> inputs;
   std::vector<InputHistograms> histograms;  ///< Of the first features; one of all of them where they are many.
@@ -184,7 +184,8 @@ enum class WatchPhase : std::uint8_t {
   kContinued,  ///< A later file goes on from this one.
 };
 
-/// A run file at a moment while it grows. Numbers are the latest recorded ones, finite or not; absent where nothing was.
+/// A run file at a moment while it grows. Numbers are the latest recorded ones, finite or not; absent where nothing
+/// was.
 struct WatchState {
   std::string name;  ///< The file, as the user named it.
   WatchPhase phase = WatchPhase::kWaiting;
@@ -203,7 +204,7 @@ struct WatchState {
   };
   std::vector<Parameter> worst;  ///< Not finite, or farthest from the median update ratio; the farthest first.
   Plots plots;
-  std::vector<Finding> findings;    ///< In the order in which they appeared.
+  std::vector<Finding> findings;   ///< In the order in which they appeared.
   std::optional<Verdict> verdict;  ///< Once the run is over.
 };
 

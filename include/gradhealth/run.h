@@ -138,7 +138,8 @@ std::string_view name(Axis axis);
 
 /// One parameter, activation, input feature, named value, rank or bin.
 struct Subject {
-  std::string name;       ///< Parameter "conv1.weight"; activation "conv1" or "conv1:relu"; feature "channel 0"; bin "channel 0, bin 3".
+  std::string name;       ///< Parameter "conv1.weight"; activation "conv1" or "conv1:relu"; feature "channel 0";
+                          ///< bin "channel 0, bin 3".
   std::string module;     ///< Module path, "conv1"; empty for features and named values.
   std::string kind;       ///< Parameter: "weight", "bias" or "scale"; activation: operator, "relu"; feature: the
                           ///< operator that consumes the input, "conv2d".

@@ -83,9 +83,11 @@ void write_histograms(std::ostream& out, const Plots& plots) {
   for (const InputHistograms& each : plots.histograms)
     if (!each.first.shares.empty()) figures += histogram_figure(each);
   if (!figures.empty())
-    out << "<div class=\"histograms\">\n" << figures
+    out << "<div class=\"histograms\">\n"
+        << figures
         << "</div>\n<p class=\"hint\">Histograms of at most 4,096 evenly spaced values of the first and the last step "
-           "that was recorded. Percentages are shares of the values, for bars as wide as the highest one; where nothing "
+           "that was recorded. Percentages are shares of the values, for bars as wide as the highest one; where "
+           "nothing "
            "else is said, equal areas are equal shares.</p>\n";
   if (plots.histograms_damaged) out << "<p class=\"hint\">Histograms that are damaged in the file are left out.</p>\n";
 }

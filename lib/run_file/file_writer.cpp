@@ -213,17 +213,21 @@ void FileWriter::append_quantity(const QuantityInfo& quantity, const std::vector
          by_subject ? std::vector<hsize_t>{column.rows, column.columns} : std::vector<hsize_t>{column.rows}, object);
   // What nobody records takes no room: unwritten parts read as missing, and readers find out that they need not.
   const auto is_recorded = [&](const StepRecord& row) { return !row.values(quantity.id).empty(); };
-  if (column.columns == 0 || std::none_of(rows.begin(), rows.end(), is_recorded)) return;
+  const auto first = std::find_if(rows.begin(), rows.end(), is_recorded);
+  if (column.columns == 0 || first == rows.end()) return;
+  const auto end = std::find_if(rows.rbegin(), rows.rend(), is_recorded).base();
+  const auto count = static_cast<std::size_t>(end - first);
   const std::size_t width = static_cast<std::size_t>(column.columns);
-  double_buffer_.assign(rows.size() * width, kMissing);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<double>& values = rows[i].values(quantity.id);
+  double_buffer_.assign(count * width, kMissing);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::vector<double>& values = first[static_cast<std::ptrdiff_t>(i)].values(quantity.id);
     std::copy_n(values.begin(), std::min(values.size(), width),
                 double_buffer_.begin() + static_cast<std::ptrdiff_t>(i * width));
   }
-  const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{rows_, 0} : std::vector<hsize_t>{rows_};
+  const hsize_t begin = rows_ + static_cast<hsize_t>(first - rows.begin());
+  const std::vector<hsize_t> offset = by_subject ? std::vector<hsize_t>{begin, 0} : std::vector<hsize_t>{begin};
   const std::vector<hsize_t> size =
-      by_subject ? std::vector<hsize_t>{rows.size(), column.columns} : std::vector<hsize_t>{rows.size()};
+      by_subject ? std::vector<hsize_t>{count, column.columns} : std::vector<hsize_t>{count};
   if (quantity.precision == Precision::kFloat64)
     return write(column.dataset, H5T_NATIVE_DOUBLE, offset, size, double_buffer_.data(), object);
   float_buffer_.resize(double_buffer_.size());
@@ -240,9 +244,10 @@ void FileWriter::require_untouched() {
     throw IoError(
         fmt::format("{}: the file was deleted while it was being written; what it held is lost", path_.string()));
   if (status.st_size < bytes_)
-    throw IoError(fmt::format("{}: something else cut the file off while it was being written, from {} to {} bytes; "
-                              "what gradhealth recover finds in it is left",
-                              path_.string(), bytes_, status.st_size));
+    throw IoError(
+        fmt::format("{}: something else cut the file off while it was being written, from {} to {} bytes; "
+                    "what gradhealth recover finds in it is left",
+                    path_.string(), bytes_, status.st_size));
   bytes_ = status.st_size;
 }
 

@@ -63,10 +63,10 @@ void check_activation(const torch::Tensor& tensor, Units units) {
 void check_input(const torch::Tensor& tensor, Units units) {
   CAPTURE(tensor.sizes());
   Readback readback;
-  InputSums sums = late_input_sums(tensor, units, "op", readback);
+  InputSums sums = late_input_sums(tensor, units, "op", readback, InputValues::kSampled);
   readback.start();
   complete(sums, readback);
-  const InputSums reference = input_sums(tensor, units, "op");
+  const InputSums reference = input_sums(tensor, units, "op", InputValues::kSampled);
   CHECK(sums.feature_word == reference.feature_word);
   CHECK(sums.values_per_sample == reference.values_per_sample);
   CHECK(sums.samples == reference.samples);

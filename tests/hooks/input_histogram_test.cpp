@@ -57,7 +57,7 @@ bool is_absent(const std::vector<double>& shares) {
 
 StepRecord recorded(const std::vector<torch::Tensor>& inputs, hooks::Units units) {
   std::vector<hooks::InputSums> sums;
-  for (const torch::Tensor& input : inputs) sums.push_back(hooks::input_sums(input, units, "op"));
+  for (const torch::Tensor& input : inputs) sums.push_back(hooks::input_sums(input, units, "op", hooks::InputValues::kSampled));
   hooks::FeatureSums all(sums.front().features.size());
   std::vector<const hooks::InputSums*> each;
   for (const hooks::InputSums& one : sums) {
@@ -102,6 +102,27 @@ TEST_CASE("each channel's histogram is LibTorch's own, over the micro-batches of
   check_same(shares(run.rows[0], 0), reference(all.select(1, 0)));
   check_same(shares(run.rows[0], 1), reference(all.select(1, 1)));
   CHECK(is_absent(shares(run.rows[0], 2)));  // All values are the same.
+}
+
+TEST_CASE("histograms are of the first recorded step, and of each with which their number has doubled", "[hooks]") {
+  TemporaryDirectory directory;
+  torch::nn::Sequential net(torch::nn::Linear(2, 2));
+  Monitor monitor(*net, directory / "run.h5", every_step());
+  for (int step = 0; step < 20; ++step) {
+    const torch::Tensor loss = net->forward(sixty_fourths({40, 2})).sum();
+    loss.backward();
+    monitor.step(loss);
+  }
+  monitor.close();
+  const Rows run(directory / "run.h5");
+  REQUIRE(run.rows.size() == 20);
+  for (std::size_t row = 0; row < 20; ++row) {
+    CAPTURE(row);
+    const bool is_due = row == 0 || row == 1 || row == 2 || row == 4 || row == 8 || row == 16;
+    CHECK(is_absent(shares(run.rows[row], 0)) == !is_due);
+    CHECK(is_absent(shares(run.rows[row], 1)) == !is_due);
+    CHECK(std::isfinite(run.rows[row].at(Quantity::kInputMean, 1)));
+  }
 }
 
 TEST_CASE("where features are many, one histogram is of all", "[hooks]") {

@@ -34,8 +34,8 @@ void add_late_subjects(Run& run) {
                                {"conv1:relu", "conv1", "relu", "8x4x6x6", "float32", 4}};
   run.of(Axis::kFeature) = {{"channel 0", "", "conv2d", "8x1x8x8", "float32", 64}};
   for (std::size_t bin = 0; bin < kInputBins; ++bin)
-    run.of(Axis::kInputBin).push_back(
-        {"channel 0, bin " + std::to_string(bin), "", "conv2d", "8x1x8x8", "float32", 64});
+    run.of(Axis::kInputBin)
+        .push_back({"channel 0, bin " + std::to_string(bin), "", "conv2d", "8x1x8x8", "float32", 64});
 }
 
 }  // namespace
@@ -306,4 +306,31 @@ TEST_CASE("what nobody records takes no room, and reads as not recorded", "[run_
   }
   CHECK(std::isnan(rows[1499].at(Quantity::kWeightNorm)));  // Of another row it was recorded.
   CHECK(std::isnan(rows[0].at(Quantity::kCurvature)));
+}
+
+TEST_CASE("of rows that are written together, those without a quantity take none of its room", "[run_file]") {
+  TemporaryDirectory directory;
+  Run run;
+  for (int i = 0; i < 100; ++i)
+    run.of(Axis::kParameter).push_back({"w" + std::to_string(i), "", "weight", "", "float32", 1});
+  const auto bytes = [&](const std::string& name, std::int64_t recorded) {
+    RunWriter writer(directory / name, run);
+    for (std::int64_t step = 0; step < 1000; ++step) {
+      StepRecord row;
+      row.step = step;
+      for (std::size_t i = 0; i < 100 && step == recorded; ++i) row.set(Quantity::kWeightNorm, i, 5);
+      writer.append(run, row);
+    }
+    writer.close();
+    return std::filesystem::file_size(directory / name);
+  };
+  // A chunk has 128 rows of 400 bytes.
+  CHECK(bytes("one.h5", 500) - bytes("none.h5", -1) < 2 * 128 * 400);
+  const std::vector<StepRecord> rows = read_all(RunReader(directory / "one.h5"));
+  REQUIRE(rows.size() == 1000);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    CAPTURE(i);
+    const double last = rows[i].at(Quantity::kWeightNorm, 99);
+    CHECK((i == 500 ? last == 5 : std::isnan(last)));
+  }
 }

@@ -23,8 +23,7 @@ const std::map<std::string, Names, std::less<>> kMayInclude{
     {"lib/report", {"diagnosis", "rules", "run", "stats"}},
     {"lib/comparison", {"diagnosis", "report", "rules", "run", "stats"}},
     {"hooks", {"diagnosis", "ranks", "rules", "run", "run_file"}},
-    {"tools", {"comparison", "config", "diagnosis", "export", "ranks", "report", "rules", "run",
-               "run_file"}},
+    {"tools", {"comparison", "config", "diagnosis", "export", "ranks", "report", "rules", "run", "run_file"}},
     {"tools/examples", {"hooks"}},
     {"tools/demo", {"diagnosis", "hooks", "report", "rules", "run", "run_file"}},
 };
