@@ -88,9 +88,10 @@ std::optional<int> UpdateWatch::gradient_stage() const {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (!expected_) return std::nullopt;
   if (changed_) return 1;
-  // Gradients that were put in their place, or written to where no operator was to be seen.
+  // Gradients that were put in their place, or written to where no operator was to be seen; of parameters that are
+  // watched only since the backward pass, nothing is known.
   const std::vector<Gradient> now = gradients_now();
-  for (std::size_t i = 0; i < now.size(); ++i)
+  for (std::size_t i = 0; i < after_.size(); ++i)
     if (now[i].version != after_[i].version || !same_gradient(now[i], after_[i])) return 1;
   return 0;
 }
@@ -172,7 +173,7 @@ bool UpdateWatch::before_operator(std::uint64_t pass) {
 
 void UpdateWatch::note_dropped(const std::vector<Gradient>& now) {
   std::size_t left = 0;
-  for (std::size_t i = 0; i < now.size(); ++i) {
+  for (std::size_t i = 0; i < after_.size(); ++i) {
     if (!after_[i].address) continue;
     changed_ |= !same_gradient(now[i], after_[i]);
     left += now[i].address != nullptr;
