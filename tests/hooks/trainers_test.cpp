@@ -1,10 +1,8 @@
-// Loops as they are found in trainers: several models, optimizers, passes and threads.
+// Loops as they are found in trainers: several models, optimizers and passes.
 #include <cmath>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 
 #include <torch/torch.h>
@@ -73,33 +71,6 @@ class Checked {
   const nn::Module& model_;
   std::vector<double> norms_;
 };
-
-class Numbers : public torch::data::datasets::Dataset<Numbers> {
- public:
-  torch::data::Example<> get(std::size_t index) override {
-    const torch::Tensor x = torch::full({6}, static_cast<double>(index) / 32).relu_();
-    return {x.mul(2).add_(0.1), torch::full({3}, 0.5)};
-  }
-  decltype(std::declval<const torch::data::datasets::TensorDataset&>().size()) size() const override { return 32; }
-};
-
-/// Twenty steps without random numbers. @returns the file's rows.
-Rows train_alone(nn::Sequential net, const std::filesystem::path& path, StepMode mode) {
-  torch::optim::SGD optimizer = sgd(*net);
-  MonitorOptions options = every_step();
-  options.step = mode;
-  Monitor monitor(*net, optimizer, path, options);
-  for (int step = 0; step < 20; ++step) {
-    optimizer.zero_grad();
-    const torch::Tensor input = torch::sin(torch::arange(60, torch::kFloat32) + step).view({10, 6});
-    const torch::Tensor loss = net->forward(input).pow(2).mean();
-    loss.backward();
-    if (mode == StepMode::kExplicit) monitor.step(loss);
-    optimizer.step();
-  }
-  monitor.close();
-  return Rows(path);
-}
 
 }  // namespace
 
@@ -263,100 +234,6 @@ TEST_CASE("a gradient penalty trains to the same bits, explicitly and automatica
   for (std::size_t i = 0; i < weights[0].size(); ++i) {
     CHECK(torch::equal(weights[0][i], weights[1][i]));
     CHECK(torch::equal(weights[0][i], weights[2][i]));
-  }
-}
-
-TEST_CASE("a data loader's threads leave no trace", "[hooks]") {
-  for (const StepMode mode : {StepMode::kExplicit, StepMode::kAutomatic}) {
-    torch::manual_seed(46);
-    TemporaryDirectory directory;
-    nn::Sequential net = small_net();
-    torch::optim::SGD optimizer = sgd(*net);
-    auto loader = torch::data::make_data_loader(Numbers().map(torch::data::transforms::Stack<>()),
-                                                torch::data::DataLoaderOptions().batch_size(8).workers(2));
-    MonitorOptions options = every_step();
-    options.step = mode;
-    Monitor monitor(*net, optimizer, directory / "run.h5", options);
-    for (int epoch = 0; epoch < 3; ++epoch) {
-      for (auto& batch : *loader) {
-        optimizer.zero_grad();
-        const torch::Tensor loss = torch::mse_loss(net->forward(batch.data), batch.target);
-        loss.backward();
-        if (mode == StepMode::kExplicit) monitor.step(loss);
-        optimizer.step();
-      }
-    }
-    monitor.close();
-    const Rows run(directory / "run.h5");
-    REQUIRE(run.rows.size() == 12);
-    CHECK(run.names(Axis::kActivation) == std::vector<std::string>{"0", "0:tanh", "2"});
-    for (const StepRecord& row : run.rows) {
-      CHECK(row.at(Quantity::kBatchSize) == 8);
-      CHECK(row.at(Quantity::kGradientStage) == 0);
-    }
-  }
-}
-
-TEST_CASE("replicas in several threads are recorded as if each were alone", "[hooks]") {
-  for (const StepMode mode : {StepMode::kExplicit, StepMode::kAutomatic}) {
-    torch::manual_seed(47);
-    TemporaryDirectory directory;
-    const nn::Sequential original = small_net();
-    const auto replica = [&] {
-      return nn::Sequential(std::dynamic_pointer_cast<nn::SequentialImpl>(original->clone()));
-    };
-    const Rows alone = train_alone(replica(), directory / "alone.h5", mode);
-    REQUIRE(alone.rows.size() == 20);
-    std::vector<nn::Sequential> replicas;
-    for (int i = 0; i < 3; ++i) replicas.push_back(replica());
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 3; ++i)
-      threads.emplace_back([&, i] { train_alone(replicas[i], directory / (std::to_string(i) + ".h5"), mode); });
-    for (std::thread& thread : threads) thread.join();
-    for (int i = 0; i < 3; ++i) {
-      const Rows run(directory / (std::to_string(i) + ".h5"));
-      REQUIRE(run.rows.size() == 20);
-      for (const std::string& name : alone.names(Axis::kActivation))
-        CHECK(run.at(19, Quantity::kActivationGradientNorm, name) ==
-              alone.at(19, Quantity::kActivationGradientNorm, name));
-      for (const std::string& name : alone.names(Axis::kParameter))
-        for (const auto quantity : {Quantity::kGradientNorm, Quantity::kUpdateRatio})
-          CHECK(run.at(18, quantity, name) == alone.at(18, quantity, name));
-    }
-  }
-}
-
-TEST_CASE("a module that several threads train in turns has one run", "[hooks]") {
-  for (const StepMode mode : {StepMode::kExplicit, StepMode::kAutomatic}) {
-    torch::manual_seed(48);
-    TemporaryDirectory directory;
-    nn::Sequential net = small_net();
-    torch::optim::SGD optimizer = sgd(*net);
-    MonitorOptions options = every_step();
-    options.step = mode;
-    Monitor monitor(*net, optimizer, directory / "run.h5", options);
-    std::mutex turn;
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 3; ++i) {
-      threads.emplace_back([&] {
-        for (int step = 0; step < 10; ++step) {
-          const torch::Tensor input = torch::ones({4, 6}).mul_(0.5);
-          const std::lock_guard<std::mutex> lock(turn);
-          optimizer.zero_grad();
-          const torch::Tensor loss = net->forward(input).pow(2).mean();
-          loss.backward();
-          if (mode == StepMode::kExplicit) monitor.step(loss);
-          optimizer.step();
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-    monitor.close();
-    CHECK(monitor.status().error.empty());
-    const Rows run(directory / "run.h5");
-    REQUIRE(run.rows.size() == 30);
-    CHECK(run.rows[29].at(Quantity::kLoss) < run.rows[0].at(Quantity::kLoss));
-    CHECK(run.rows[29].at(Quantity::kGradientStage) == 0);
   }
 }
 
