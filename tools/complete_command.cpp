@@ -52,7 +52,7 @@ const CLI::App* command_called(const CLI::App& app, const std::string& name) {
 std::vector<Candidate> candidates(const CLI::App& app, const std::vector<std::string>& words) {
   const std::string& current = words.back();
   const CLI::App* command = words.size() > 1 ? command_called(app, words.front()) : nullptr;
-  const bool is_option = current.rfind("-", 0) == 0;
+  const bool is_option = !current.empty() && current.front() == '-';
   std::vector<Candidate> found;
   if (command == nullptr) {
     if (words.size() > 1) return found;

@@ -42,7 +42,7 @@ void WatchedRun::find_files() {
   std::error_code error;
   std::vector<fs::path> paths;
   if (!fs::is_directory(run_, error))
-    paths.push_back(run_);
+    paths.emplace_back(run_);
   else
     for (fs::directory_iterator it(run_, error), end; !error && it != end; it.increment(error))
       if (it->path().extension() == ".h5") paths.push_back(it->path());

@@ -74,13 +74,14 @@ std::string tick_label(double value) { return std::abs(value) < 1e-12 ? "0" : fm
 /// One polygon or line per stretch of columns with finite values.
 std::string band(const PlotSeries& series, const Scale& x, const Scale& y, const char* kind) {
   std::string out;
-  std::string upper, lower;
-  std::size_t points = 0;
+  std::string upper;
+  std::vector<std::string> lower;  // Drawn from its end, so that the two make one line.
   const auto flush = [&] {
-    if (points > 0) out += fmt::format("<path class=\"{}\" d=\"M{}{} Z\"/>\n", kind, upper.substr(1), lower);
+    if (!lower.empty())
+      out += fmt::format("<path class=\"{}\" d=\"M{}{} Z\"/>\n", kind, upper.substr(1),
+                         fmt::join(lower.rbegin(), lower.rend(), ""));
     upper.clear();
     lower.clear();
-    points = 0;
   };
   for (std::size_t i = 0; i < series.first_step.size(); ++i) {
     if (!std::isfinite(series.minimum[i]) || !std::isfinite(series.maximum[i])) {
@@ -89,8 +90,7 @@ std::string band(const PlotSeries& series, const Scale& x, const Scale& y, const
     }
     const double at = x.at(static_cast<double>(series.first_step[i]));
     upper += fmt::format("L{:.1f} {:.1f}", at, y.at(series.maximum[i]));
-    lower = fmt::format("L{:.1f} {:.1f}", at, y.at(series.minimum[i])) + lower;
-    ++points;
+    lower.push_back(fmt::format("L{:.1f} {:.1f}", at, y.at(series.minimum[i])));
   }
   flush();
   return out;

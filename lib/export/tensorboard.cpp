@@ -36,10 +36,11 @@ std::int64_t days_since_1970(std::int64_t year, std::int64_t month, std::int64_t
 /// Seconds since 1970; 0 if the run does not say when it was created.
 std::int64_t created(const RunInfo& info) {
   int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  if (std::sscanf(info.created_utc.c_str(), "%4d-%2d-%2dT%2d:%2d:%2dZ", &year, &month, &day, &hour, &minute, &second) != 6)
+  if (std::sscanf(info.created_utc.c_str(), "%4d-%2d-%2dT%2d:%2d:%2dZ", &year, &month, &day, &hour, &minute, &second) !=
+      6)
     return 0;
   if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31) return 0;
-  return days_since_1970(year, month, day) * 86'400 + hour * 3600 + minute * 60 + second;
+  return ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
 }
 
 std::string value_of(const std::string& tag, double value) {

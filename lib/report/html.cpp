@@ -163,7 +163,7 @@ void write_run(std::ostream& out, const Report& report) {
 }
 
 /// JSON inside HTML: `<` can only stand in a string there, so that its escape means the same.
-std::string in_script(std::string json) {
+std::string in_script(const std::string& json) {
   std::string out;
   out.reserve(json.size());
   for (const char c : json) c == '<' ? out += "\\u003c" : out += c;

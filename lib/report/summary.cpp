@@ -109,7 +109,7 @@ Summary summarize(const Report& report) {
     summary.finished = summary.finished && model.finished;
     std::string reason = undecided_because(model);
     if (reason.empty() || summary.verdict != Verdict::kUndecided) continue;
-    if (summary.several_models) reason = model_name(model) + ": " + reason;
+    if (summary.several_models) reason.insert(0, model_name(model) + ": ");
     summary.undecided_because += (summary.undecided_because.empty() ? "" : "; ") + reason;
   }
   return summary;

@@ -37,7 +37,7 @@ double History::median_between(double from, double to) const {
   const auto begin = static_cast<std::size_t>(std::floor(from * static_cast<double>(used_)));
   const auto end = std::min(used_, static_cast<std::size_t>(std::ceil(to * static_cast<double>(used_))));
   if (begin >= end) return median_in_place(nullptr, 0);
-  std::copy(means_.begin() + begin, means_.begin() + end, scratch_.begin());
+  std::copy(means_.data() + begin, means_.data() + end, scratch_.data());
   return median_in_place(scratch_.data(), end - begin);
 }
 

@@ -15,6 +15,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/csrc/autograd/anomaly_mode.h>
@@ -29,9 +30,12 @@ namespace {
 
 namespace nn = torch::nn;
 
-constexpr int kDefaultBlock = 10;  // One recorded step of the default schedule.
-constexpr int kWarmUp = 20;        // The default records these whole.
-constexpr int kAnomalyRounds = 3;  // LibTorch takes a backtrace of every operator: tens of milliseconds a step.
+constexpr int kWarmUp = 20;           // The default records these whole.
+constexpr int kSettled = 5;           // Recorded steps at equal distances, after which the default schedule is settled.
+constexpr int kMostSettling = 20000;  // Steps that are spent on that,
+constexpr double kMostSeconds = 60;   // and seconds.
+constexpr int kProbesBlock = 10;      // Recorded steps, one of which has the probe.
+constexpr int kAnomalyRounds = 3;     // LibTorch takes a backtrace of every operator: tens of milliseconds a step.
 constexpr std::int64_t kNever = std::int64_t{1} << 40;
 
 /// Processor time of all threads, so that what else runs on the machine does not count, and the thread that writes the
@@ -145,7 +149,7 @@ struct Workload {
   std::function<Model()> make;
   std::vector<std::int64_t> input;
   int rounds;
-  int block = 10;  ///< Steps timed together, where the schedule does not ask for ten.
+  int block = 10;  ///< Steps timed together, where the way of watching does not ask for more or fewer.
 };
 
 /// How a loop is watched.
@@ -197,17 +201,6 @@ std::optional<gradhealth::MonitorOptions> options_of(Watch watch) {
   }
 }
 
-/// Steps that are timed together: as many as it takes to see what does not happen in each of them.
-int block_of(Watch watch, int usual) {
-  switch (watch) {
-    case Watch::kAnomalyMode: return 1;
-    case Watch::kDefault:
-    case Watch::kAutomatic:
-    case Watch::kProbes: return kDefaultBlock;
-    default: return usual;
-  }
-}
-
 /// The statistics of every parameter as one writes them down by hand.
 double by_operators(const std::vector<torch::Tensor>& parameters) {
   const torch::NoGradGuard no_grad;
@@ -235,7 +228,14 @@ class Contestant {
     if (const std::optional<gradhealth::MonitorOptions> options = options_of(watch))
       monitor_.emplace(*model_.module, optimizer_, file, *options);
     steps(watch == Watch::kAnomalyMode ? 1 : kWarmUp + 1);
+    block_ = workload.block;
+    if (watch == Watch::kAnomalyMode) block_ = 1;
+    if (watch == Watch::kProbes) block_ = kProbesBlock;
+    if (watch == Watch::kDefault || watch == Watch::kAutomatic) settle();
   }
+
+  /// Steps to be timed together: as many as it takes to see once what does not happen in each of them.
+  int block() const { return block_; }
 
   /// The same ratio as the monitor sees it: by the clock, which it reads itself, over all steps so far.
   std::string believed() const {
@@ -275,6 +275,23 @@ class Contestant {
       loss_.backward();
   }
 
+  /// Trains until the schedule, which the budget spaces out, has found its interval, and makes that the block.
+  void settle() {
+    const double start = elapsed_;
+    int since = 0;
+    int equal = 0;
+    std::int64_t recorded = monitor_->status().recorded_steps;
+    for (int i = 0; i < kMostSettling && equal < kSettled && elapsed_ - start < kMostSeconds; ++i) {
+      steps(1);
+      ++since;
+      const std::int64_t now = monitor_->status().recorded_steps;
+      if (now == recorded) continue;
+      recorded = now;
+      equal = since == block_ ? equal + 1 : 1;
+      block_ = std::exchange(since, 0);
+    }
+  }
+
   Watch watch_;
   Model model_;
   std::vector<torch::Tensor> parameters_;
@@ -284,6 +301,7 @@ class Contestant {
   torch::Tensor loss_;
   double seen_ = 0;
   double elapsed_ = 0;
+  int block_ = 1;
   std::optional<gradhealth::Monitor> monitor_;
 };
 
@@ -302,9 +320,9 @@ void print(const Workload& workload, const std::vector<std::vector<double>>& sec
       ratios.push_back(seconds[who][round] / bare[round]);
       added.push_back(1e6 * (seconds[who][round] - bare[round]));
     }
-    fmt::print("{:12} {:23} {:9.3f}  ({:.3f}-{:.3f})  {:+10.1f} us  {}\n", "", kColumns[who].name,
+    fmt::print("{:12} {:23} {:9.3f}  ({:.3f}-{:.3f})  {:+10.1f} us  {}  {:4}\n", "", kColumns[who].name,
                quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75), quantile(added, 0.5),
-               contestants[who]->believed());
+               contestants[who]->believed(), contestants[who]->block());
   }
   std::fflush(stdout);
 }
@@ -326,7 +344,7 @@ void measure(const Workload& workload, double scale, const std::filesystem::path
       if (watch == Watch::kAnomalyMode && round >= kAnomalyRounds) continue;
       if (watch != Watch::kAnomalyMode)
         contestants[who]->steps(1);  // Not timed: brings this model's memory back into the caches.
-      seconds[who].push_back(contestants[who]->steps(block_of(watch, workload.block)));
+      seconds[who].push_back(contestants[who]->steps(contestants[who]->block()));
     }
   }
   print(workload, seconds, contestants);
@@ -338,7 +356,8 @@ int main(int argc, char** argv) {
   CLI::App app{
       "Step times as ratios to the bare loop: median (quartiles) of interleaved blocks of steps, in processor time of "
       "the\n"
-      "whole process; the median of the time added to a step; the ratio that the monitor believes in."};
+      "whole process; the median of the time added to a step; the ratio that the monitor believes in; the steps of a\n"
+      "block, of which one is recorded by default."};
   double scale = 1;
   std::string only;
   app.add_option("--scale", scale, "Times the usual number of rounds")->capture_default_str();

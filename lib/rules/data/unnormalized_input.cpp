@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kId = "unnormalized-input";
 constexpr std::size_t kFewFeatures = 16;  ///< A table of which every column counts.
-constexpr std::size_t kSilentSteps = 3;  ///< Recorded steps in a row in which a whole layer gives zeros.
+constexpr std::size_t kSilentSteps = 3;   ///< Recorded steps in a row in which a whole layer gives zeros.
 
 class UnnormalizedInput final : public Judge {
  public:
@@ -39,9 +39,9 @@ class UnnormalizedInput final : public Judge {
     if (const double rate = record.at(Quantity::kLearningRate); !rate_ && std::isfinite(rate)) rate_ = rate;
     if (input_.steps() == 0) return;
     last_step_ = record.step;
-    suspicious_ = !exempt() && look().symptom != Symptom::kNone;
+    seen_ = exempt() ? Seen{} : look();
     if (static_cast<double>(record.step - first_step_) <= consequence_steps_) observe_consequences(run, record);
-    const std::size_t state = !suspicious_ ? 0 : harm() != Harm::kNone ? 2 : 1;
+    const std::size_t state = !suspicious() ? 0 : harm() != Harm::kNone ? 2 : 1;
     alarms_ = std::max(alarms_, state);
   }
 
@@ -52,12 +52,13 @@ class UnnormalizedInput final : public Judge {
     if (is_embedding(input_.consumer()))
       return NotEvaluated{"the input are indices into an embedding, which have no scale"};
     if (exempt()) return NotEvaluated{fmt::format("the model normalises its input itself ({})", input_.consumer())};
-    if (suspicious_) return unhealthy({finding()});
+    if (suspicious()) return unhealthy({finding()});
     if (static_cast<double>(input_.steps()) < min_steps_) return too_few_steps(input_.steps(), min_steps_);
     return Healthy{};
   }
 
  private:
+  bool suspicious() const { return seen_.symptom != Symptom::kNone; }
   bool exempt() const { return is_embedding(input_.consumer()) || is_norm(input_.consumer()); }
 
   enum class Symptom { kNone, kConditioning, kRms, kScaleRatio };
@@ -68,10 +69,10 @@ class UnnormalizedInput final : public Judge {
     const InputFeature* narrowest = nullptr;
   };
 
-  /// The dense feature with the least value; of many, the one that a tenth of them stay below: at the border of pictures
-  /// there are pixels that one sample in thousands lights.
+  /// The dense feature with the least value; of many, the one that a tenth of them stay below: at the border of
+  /// pictures there are pixels that one sample in thousands lights.
   template <class Value>
-  const InputFeature* one_of_many(const Value& value) const {
+  const InputFeature* one_of_many(const Value& value) {
     ranked_.clear();
     for (const InputFeature& feature : input_.all())
       if (feature.seen && !feature.constant() && !feature.sparse() && feature.values.deviation() > 0)
@@ -82,7 +83,7 @@ class UnnormalizedInput final : public Judge {
     return ranked_[place].second;
   }
 
-  Seen look() const {
+  Seen look() {
     Seen seen;
     seen.widest = one_of_many([](const InputFeature& feature) { return -feature.rms(); });
     seen.narrowest = one_of_many([](const InputFeature& feature) { return feature.values.deviation(); });
@@ -178,7 +179,7 @@ class UnnormalizedInput final : public Judge {
   }
 
   Finding finding() const {
-    const Evidence seen = describe(look());
+    const Evidence seen = describe(seen_);
     const bool harmful = harm() != Harm::kNone;
     const double scale = input_.pixel_scale();
     const stats::Moments pooled = input_.pooled();
@@ -222,13 +223,13 @@ class UnnormalizedInput final : public Judge {
   Layers layers_;
   stats::Window relative_{20};
   std::vector<double> scratch_;
-  mutable std::vector<std::pair<double, const InputFeature*>> ranked_;
+  std::vector<std::pair<double, const InputFeature*>> ranked_;
   std::vector<std::size_t> silent_;
   std::string module_;
   std::size_t alarms_ = 0;
   std::int64_t first_step_ = 0;
   std::int64_t last_step_ = 0;
-  bool suspicious_ = false;
+  Seen seen_;  ///< Up to the last step that had an input.
   bool input_finite_ = true;
   std::optional<std::int64_t> nonfinite_step_;
   std::optional<std::int64_t> dead_step_;
@@ -251,7 +252,8 @@ Rule unnormalized_input() {
   info.method =
       "λ₁ is the top eigenvalue of E[xxᵀ] of the input; λ₁/dim is bounded from below by the features' means and by "
       "the largest feature. A warning if that exceeds its threshold, if a dense feature is large, or if dense features "
-      "differ by orders of magnitude; of more than 16 features, a tenth of them. An error if it does harm as well: the loss rises to a multiple of its start, "
+      "differ by orders of magnitude; of more than 16 features, a tenth of them. An error if it does harm as well: the "
+      "loss rises to a multiple of its start, "
       "something becomes non-finite, half of a layer dies, or the first layer's gradient, relative to its weights, is "
       "far above the median layer's while the loss does not fall. A loss that rose and then came down to learn takes "
       "its error back.";

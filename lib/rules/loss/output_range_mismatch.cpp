@@ -53,7 +53,7 @@ class OutputRangeMismatch final : public Judge {
   std::size_t alarms() const override { return alarm_.count(); }
 
   Outcome outcome() const override {
-    if (severity()) return unhealthy({finding()});
+    if (const LossOperator* loss = mismatched()) return unhealthy({finding(*loss)});
     if (count_ == 0) return NotEvaluated{"no loss operator was recorded"};
     if (static_cast<double>(count_) < min_steps_) return too_few_steps(count_, min_steps_);
     return Healthy{};
@@ -91,17 +91,22 @@ class OutputRangeMismatch final : public Judge {
     return static_cast<double>(unreachable_.judged) >= min_steps_ && unreachable_.share() >= share_;
   }
 
+  /// The loss whose input it is about, null if all is well.
+  const LossOperator* mismatched() const {
+    if (const LossOperator* squeezed = squeezed_logits()) return squeezed;
+    return out_of_range() ? regression() : nullptr;
+  }
+
   std::optional<Severity> severity() const {
-    if (squeezed_logits() == nullptr && !out_of_range()) return std::nullopt;
+    if (mismatched() == nullptr) return std::nullopt;
     return harm_.stands_still() ? Severity::kError : Severity::kWarning;
   }
 
-  Finding finding() const {
-    const LossOperator* squeezed = squeezed_logits();
-    const LossOperator& loss = squeezed != nullptr ? *squeezed : *regression();
+  Finding finding(const LossOperator& loss) const {
+    const bool squeezed = squeezed_logits() != nullptr;
     Finding finding = new_finding(kId, *severity(), 0.9, {{}, {}, loss.subject},
-                                  {squeezed != nullptr ? loss.step : unreachable_.first, last_step_}, {});
-    if (squeezed != nullptr) {
+                                  {squeezed ? loss.step : unreachable_.first, last_step_}, {});
+    if (squeezed) {
       finding.message = fmt::format(
           "A sigmoid enters {}, which expects logits: with numbers between 0 and 1 it can give no class less than a "
           "certain share.",

@@ -68,8 +68,10 @@ class SoftmaxOverOneUnit final : public Judge {
 
   Finding finding() const {
     const LossOperator* loss = this->loss();
-    const std::string subject = !patterns_.empty() ? patterns_[0].subject : loss->subject;
-    const std::int64_t since = !patterns_.empty() ? patterns_[0].step : loss->step;
+    // Without a pattern it was the loss that told.
+    const bool by_loss = loss != nullptr && patterns_.empty();
+    const std::string subject = by_loss ? loss->subject : patterns_.at(0).subject;
+    const std::int64_t since = by_loss ? loss->step : patterns_.at(0).step;
     Finding finding = new_finding(kId, Severity::kError, 0.95, {{}, {}, subject}, {since, last_step_}, {});
     finding.message = fmt::format("A softmax is taken over one single value{}: it gives 1 whatever the model says.",
                                   loss != nullptr ? ", and the loss is computed from it" : "");

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -128,20 +130,20 @@ class StepWithoutEffect final : public Judge {
   }
 
   Finding nothing_moves(std::size_t still) const {
-    const State* first = nullptr;
-    for (const State& state : states_)
-      if (is_still(state) && (first == nullptr || state.since < first->since)) first = &state;
+    const State& first = *std::min_element(states_.begin(), states_.end(), [this](const State& a, const State& b) {
+      return std::pair(!is_still(a), a.since) < std::pair(!is_still(b), b.since);
+    });
     Finding finding;
     finding.rule = kId;
     finding.severity = Severity::kError;
-    finding.first_step = first->since;
-    finding.last_step = first->last;
+    finding.first_step = first.since;
+    finding.last_step = first.last;
     finding.message = fmt::format(
         "No parameter has changed since step {}, for {} recorded steps, although all {} have "
         "gradients (|g| = {} at {}){}.",
-        first->since, first->streak, still, number(first->gradient), subject_of(*first).name,
+        first.since, first.streak, still, number(first.gradient), subject_of(first).name,
         rate_ ? fmt::format(" and the learning rate is {}", number(*rate_)) : "");
-    finding.evidence.push_back(streak_of(*first));
+    finding.evidence.push_back(streak_of(first));
     finding.recommendations = {rebuild_optimizer(info_, rate_), call_step()};
     return finding;
   }
