@@ -34,9 +34,13 @@
 
 #include <gradhealth/hooks.h>
 
-namespace {
+#include "bench/workloads.h"
 
-namespace nn = torch::nn;
+using gradhealth::test::Model;
+using gradhealth::test::Workload;
+using gradhealth::test::workloads;
+
+namespace {
 
 constexpr int kWarmUp = 20;           // The default records these whole.
 constexpr int kSettled = 5;           // Recorded steps at equal distances, after which the default schedule is settled.
@@ -53,113 +57,6 @@ double seconds_used() {
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
-
-/// A residual block of two convolutions, as in ResNet-18.
-struct BlockImpl : nn::Module {
-  nn::Conv2d conv1, conv2;
-  nn::BatchNorm2d norm1, norm2;
-  nn::Sequential shortcut;
-
-  BlockImpl(std::int64_t in, std::int64_t out, std::int64_t stride)
-      : conv1(nn::Conv2dOptions(in, out, 3).stride(stride).padding(1).bias(false)),
-        conv2(nn::Conv2dOptions(out, out, 3).padding(1).bias(false)),
-        norm1(out),
-        norm2(out) {
-    register_module("conv1", conv1);
-    register_module("conv2", conv2);
-    register_module("norm1", norm1);
-    register_module("norm2", norm2);
-    if (in != out)
-      shortcut =
-          nn::Sequential(nn::Conv2d(nn::Conv2dOptions(in, out, 1).stride(stride).bias(false)), nn::BatchNorm2d(out));
-    register_module("shortcut", shortcut);
-  }
-
-  torch::Tensor forward(const torch::Tensor& x) {
-    torch::Tensor y = norm2(conv2(torch::relu(norm1(conv1(x)))));
-    y += shortcut->is_empty() ? x : shortcut->forward(x);
-    return torch::relu(y);
-  }
-};
-TORCH_MODULE(Block);
-
-struct Model {
-  std::shared_ptr<nn::Module> module;
-  std::function<torch::Tensor(torch::Tensor)> forward;
-};
-
-template <typename Net>
-Model model_of(Net net) {
-  return {net.ptr(), [net](torch::Tensor x) mutable { return net->forward(x); }};
-}
-
-Model small_cnn() {
-  return model_of(nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, 16, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
-                                 nn::Conv2d(nn::Conv2dOptions(16, 32, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
-                                 nn::Flatten(), nn::Linear(32 * 7 * 7, 128), nn::ReLU(), nn::Linear(128, 10)));
-}
-
-Model mlp() {
-  return model_of(nn::Sequential(nn::Linear(784, 512), nn::ReLU(), nn::Linear(512, 512), nn::ReLU(),
-                                 nn::Linear(512, 512), nn::ReLU(), nn::Linear(512, 10)));
-}
-
-Model tiny_mlp() { return model_of(nn::Sequential(nn::Linear(16, 32), nn::ReLU(), nn::Linear(32, 10))); }
-
-Model resnet18() {
-  nn::Sequential net(nn::Conv2d(nn::Conv2dOptions(3, 64, 3).padding(1).bias(false)), nn::BatchNorm2d(64), nn::ReLU());
-  std::int64_t in = 64;
-  for (const std::int64_t out : {64, 128, 256, 512}) {
-    net->push_back(Block(in, out, in == out ? 1 : 2));
-    net->push_back(Block(out, out, 1));
-    in = out;
-  }
-  net->push_back(nn::AdaptiveAvgPool2d(1));
-  net->push_back(nn::Flatten());
-  net->push_back(nn::Linear(512, 10));
-  return model_of(net);
-}
-
-/// Encoder layers over [time × batch × features], and a classifier of the mean over time.
-struct TransformerImpl : nn::Module {
-  nn::TransformerEncoder encoder;
-  nn::Linear head;
-
-  TransformerImpl()
-      : encoder(nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(256, 4).dim_feedforward(512)), 2),
-        head(256, 10) {
-    register_module("encoder", encoder);
-    register_module("head", head);
-  }
-  torch::Tensor forward(const torch::Tensor& x) { return head(encoder(x.transpose(0, 1)).mean(0)); }
-};
-TORCH_MODULE(Transformer);
-
-Model transformer() { return model_of(Transformer()); }
-
-/// Two layers over [batch × time × features], and a classifier of the last output.
-struct RecurrentImpl : nn::Module {
-  nn::LSTM lstm;
-  nn::Linear head;
-
-  RecurrentImpl() : lstm(nn::LSTMOptions(64, 128).num_layers(2).batch_first(true)), head(128, 10) {
-    register_module("lstm", lstm);
-    register_module("head", head);
-  }
-  torch::Tensor forward(const torch::Tensor& x) { return head(std::get<0>(lstm(x)).select(1, -1)); }
-};
-TORCH_MODULE(Recurrent);
-
-Model recurrent() { return model_of(Recurrent()); }
-
-struct Workload {
-  std::string name;
-  std::function<Model()> make;
-  std::vector<std::int64_t> input;
-  int rounds;
-  int launches = 5;  ///< New processes for all: where its memory lies can make one faster by per cents, for its life.
-  int block = 10;    ///< Steps timed together, where the way of watching does not ask for more or fewer.
-};
 
 /// How a loop is watched.
 enum class Watch {
@@ -462,11 +359,7 @@ int main(int argc, char** argv) {
   torch::set_num_threads(1);
   const std::filesystem::path directory = std::filesystem::temp_directory_path() / "gradhealth-bench-overhead";
   std::filesystem::remove_all(directory);
-  for (const Workload& workload :
-       {Workload{"tiny", &tiny_mlp, {16, 16}, 400}, Workload{"cnn", &small_cnn, {64, 1, 28, 28}, 25},
-        Workload{"mlp", &mlp, {128, 784}, 25}, Workload{"lstm", &recurrent, {32, 16, 64}, 25},
-        Workload{"transformer", &transformer, {16, 32, 256}, 12, 3, 5},
-        Workload{"resnet18", &resnet18, {8, 3, 32, 32}, 6, 1, 3}})
+  for (const Workload& workload : workloads())
     if (only.empty() || only == workload.name) measure(workload, scale, directory);
   std::filesystem::remove_all(directory);
 }
