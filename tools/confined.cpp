@@ -34,8 +34,9 @@ constexpr std::size_t kLongestName = 4096;
 #else
 #define GRADHEALTH_HAS_FEATURE(feature) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || GRADHEALTH_HAS_FEATURE(address_sanitizer)
-constexpr bool kLimitsMemory = false;  // It reserves terabytes of address space.
+#if defined(__SANITIZE_ADDRESS__) || GRADHEALTH_HAS_FEATURE(address_sanitizer) || defined(__SANITIZE_THREAD__) || \
+    GRADHEALTH_HAS_FEATURE(thread_sanitizer)
+constexpr bool kLimitsMemory = false;  // They reserve terabytes of address space.
 #else
 constexpr bool kLimitsMemory = true;
 #endif
