@@ -53,29 +53,44 @@ GRADHEALTH_INLINE float to_float(Half x) {
   return from_bits(static_cast<std::int32_t>(sign | magnitude));
 }
 
-/// In double, and with what is not finite counted: for blocks that float is not good enough for, and for remainders.
+/// In double, and with what is not finite counted: for blocks that float is not good enough for, and for remainders. In
+/// lanes of its own rather than in a reduction, so that sums are as exact where the compiler does not vectorise.
 GRADHEALTH_INLINE void add_in_double(const float* data, std::int64_t count, ElementSums& sums) {
-  double sum = 0;
-  double sum_squares = 0;
-  std::int32_t max_bits = 0;
-  std::int32_t zeros = 0;
-  std::int32_t nonfinite = 0;
-#pragma omp simd reduction(+ : sum, sum_squares, zeros, nonfinite) reduction(max : max_bits)
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t bits = magnitude_bits(data[i]);
-    const double x = data[i];
-    sum += x;
-    sum_squares += x * x;
+  double sum[kLanes] = {};
+  double squares[kLanes] = {};
+  std::int32_t largest[kLanes] = {};
+  std::int32_t zeros[kLanes] = {};
+  std::int32_t nonfinite[kLanes] = {};
+  const auto add = [&](std::int64_t lane, float element) {
+    const std::int32_t bits = magnitude_bits(element);
+    const double x = element;
+    sum[lane] += x;
+    squares[lane] += x * x;
     const std::int32_t number = bits <= kInfinityBits ? bits : 0;
-    max_bits = max_bits > number ? max_bits : number;
-    zeros += bits == 0;
-    nonfinite += bits >= kInfinityBits;
+    largest[lane] = largest[lane] > number ? largest[lane] : number;
+    zeros[lane] += bits == 0;
+    nonfinite[lane] += bits >= kInfinityBits;
+  };
+  std::int64_t begin = 0;
+  for (; begin + kLanes <= count; begin += kLanes) {
+#pragma omp simd
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) add(lane, data[begin + lane]);
   }
-  sums.sum += sum;
-  sums.sum_squares += sum_squares;
-  sums.zeros += zeros;
-  sums.nonfinite += nonfinite;
-  sums.max_abs = std::max(sums.max_abs, static_cast<double>(from_bits(max_bits)));
+  for (std::int64_t lane = 0; begin + lane < count; ++lane) add(lane, data[begin + lane]);
+  for (std::int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::int64_t lane = 0; lane < half; ++lane) {
+      sum[lane] += sum[lane + half];
+      squares[lane] += squares[lane + half];
+      largest[lane] = std::max(largest[lane], largest[lane + half]);
+      zeros[lane] += zeros[lane + half];
+      nonfinite[lane] += nonfinite[lane + half];
+    }
+  }
+  sums.sum += sum[0];
+  sums.sum_squares += squares[0];
+  sums.zeros += zeros[0];
+  sums.nonfinite += nonfinite[0];
+  sums.max_abs = std::max(sums.max_abs, static_cast<double>(from_bits(largest[0])));
 }
 
 GRADHEALTH_INLINE std::int64_t count_zeros(const float* data, std::int64_t count) {

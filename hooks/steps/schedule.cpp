@@ -12,8 +12,8 @@ constexpr std::int64_t kMostInterval = 100;
 constexpr std::int64_t kMostFactor = 1024;
 constexpr double kSmoothing = 0.2;
 constexpr std::int64_t kSearchSteps = 500;  ///< An epoch of a small data set.
-// What recording does to the caches shows in the training, not in the monitor's own time: bench_overhead finds between
-// the time that the monitor measures (small CNN) and two to three times that (MLP, whose step is mostly memory).
+// What recording does to the caches shows in the training, not in the monitor's own time: of models whose step takes tens
+// of milliseconds, bench_overhead finds up to half as much again as the monitor measures, give or take several per cent.
 constexpr double kCostPerMeasured = 2;
 
 }  // namespace
