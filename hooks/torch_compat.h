@@ -1,16 +1,44 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include <c10/util/intrusive_ptr.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/version.h>
 
 /// What differs between the versions of LibTorch.
 namespace gradhealth::hooks {
+
+/// A node of a graph, held: by std::shared_ptr, in later LibTorch 2.x by c10::intrusive_ptr.
+using NodePtr = decltype(torch::autograd::Edge::function);
+
+template <typename T>
+std::weak_ptr<T> weak(const std::shared_ptr<T>& pointer) {
+  return pointer;
+}
+template <typename T>
+c10::weak_intrusive_ptr<T> weak(const c10::intrusive_ptr<T>& pointer) {
+  return c10::weak_intrusive_ptr<T>(pointer);
+}
+
+/// A node that is not kept alive.
+class WeakNode {
+ public:
+  WeakNode() : WeakNode(NodePtr()) {}
+  WeakNode(const NodePtr& node) : node_(weak(node)) {}
+
+  bool expired() const { return node_.expired(); }
+  /// Empty when it is gone.
+  NodePtr lock() const { return node_.lock(); }
+
+ private:
+  decltype(weak(NodePtr())) node_;
+};
 
 /// Everything that the engine calls beside a node itself. LibTorch 1.13 keeps hooks of tensors, and what retain_grad()
 /// does, among the node's; 2.x each on its own.

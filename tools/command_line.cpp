@@ -34,6 +34,15 @@ constexpr const char* kFooter =
     "  gradhealth recover run.h5 -o fixed.h5        what a killed trainer left, as an ordinary file\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
 
+/// From 2.5 on, CLI11 breaks lines of its own in what is written here, examples in columns as well.
+template <typename Formatter>
+auto keep_lines(Formatter& formatter, int) -> decltype(formatter.enable_footer_formatting(false)) {
+  formatter.enable_description_formatting(false);
+  formatter.enable_footer_formatting(false);
+}
+template <typename Formatter>
+void keep_lines(Formatter&, long) {}
+
 /// "report, check or rules must be given …"
 std::string no_subcommand(const CLI::App& app) {
   std::string names;
@@ -73,6 +82,7 @@ int run(int argc, char** argv) {
   // None at all is refused after parsing: CLI11 would say so of a misspelt one, too, and not name it.
   app.require_subcommand(0, 1);
   app.footer(kFooter);
+  keep_lines(*app.get_formatter(), 0);  // The subcommands take it from here.
   int exit_code = kExitDefect;
   add_report_command(app, exit_code);
   add_check_command(app, exit_code);

@@ -1,14 +1,17 @@
 #include "confined.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <ext/stdio_filebuf.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -20,6 +23,19 @@
 
 #include "commands.h"
 
+#if defined(__has_feature)
+#define GRADHEALTH_HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define GRADHEALTH_HAS_FEATURE(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || GRADHEALTH_HAS_FEATURE(address_sanitizer) || defined(__SANITIZE_THREAD__) || \
+    GRADHEALTH_HAS_FEATURE(thread_sanitizer)
+#define GRADHEALTH_SANITIZED 1
+#include <sanitizer/common_interface_defs.h>
+#else
+#define GRADHEALTH_SANITIZED 0
+#endif
+
 namespace gradhealth {
 
 namespace {
@@ -29,17 +45,10 @@ constexpr rlim_t kSeconds = 10;
 constexpr std::uintmax_t kBytesPerSecond = std::uintmax_t{4} << 20;
 constexpr std::size_t kLongestName = 4096;
 
-#if defined(__has_feature)
-#define GRADHEALTH_HAS_FEATURE(feature) __has_feature(feature)
-#else
-#define GRADHEALTH_HAS_FEATURE(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || GRADHEALTH_HAS_FEATURE(address_sanitizer) || defined(__SANITIZE_THREAD__) || \
-    GRADHEALTH_HAS_FEATURE(thread_sanitizer)
-constexpr bool kLimitsMemory = false;  // They reserve terabytes of address space.
-#else
-constexpr bool kLimitsMemory = true;
-#endif
+constexpr bool kLimitsMemory = GRADHEALTH_SANITIZED == 0;  // Sanitizers reserve terabytes of address space.
+
+/// Where std::cerr writes to.
+int messages = STDERR_FILENO;
 
 /// Shared with the child: what it reads. nullptr outside of it.
 char* reading = nullptr;
@@ -68,6 +77,22 @@ std::string cause(int signal) {
   if (signal == SIGKILL) return "was killed while reading it (out of memory?)";
   return std::string("reading it ended in a crash (") + ::strsignal(signal) +
          "); the file is damaged, please report it together with the file";
+}
+
+/// What a library says on stderr before it ends the process, such as an assertion of HDF5's, does not reach the user:
+/// the line about the crash says what there is to know. std::cerr goes on, on a descriptor of its own, and so do the
+/// sanitizers.
+void silence_libraries() {
+  const int own = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int nothing = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (own < 0 || nothing < 0) return;
+  static __gnu_cxx::stdio_filebuf<char> buffer(own, std::ios::out);
+  if (!buffer.is_open() || ::dup2(nothing, STDERR_FILENO) < 0) return;
+  std::cerr.rdbuf(&buffer);
+  messages = own;
+#if GRADHEALTH_SANITIZED
+  __sanitizer_set_report_fd(reinterpret_cast<void*>(static_cast<std::intptr_t>(own)));
+#endif
 }
 
 /// Waits for the child and does as it did.
@@ -109,6 +134,8 @@ std::string out_of_memory() {
          "GRADHEALTH_LIMITS=off in the environment lifts the limit";
 }
 
+bool messages_on_terminal() { return ::isatty(messages) == 1; }
+
 int run_confined(const std::function<int()>& work) {
   const char* limits = std::getenv("GRADHEALTH_LIMITS");
   if (limits != nullptr && std::string_view(limits) == "off") return work();
@@ -137,6 +164,7 @@ int run_confined(const std::function<int()>& work) {
       memory.rlim_cur = std::min(memory.rlim_max, std::min(memory.rlim_cur, kMemory));
       ::setrlimit(RLIMIT_AS, &memory);
     }
+    silence_libraries();
     std::_Exit(work());
   }
   child = process;

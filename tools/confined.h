@@ -17,6 +17,10 @@ int run_confined(const std::function<int()>& work);
 /// 4 MiB of it: some hundred times what is needed.
 void now_reading(const std::filesystem::path& file);
 
+/// Whether std::cerr writes to a terminal. In the child it does so beside the file descriptor 2, where what libraries
+/// write is lost.
+bool messages_on_terminal();
+
 /// What to say where the limit of memory was met.
 std::string out_of_memory();
 

@@ -13,6 +13,8 @@
 
 #include <gradhealth/errors.h>
 
+#include "confined.h"
+
 namespace fs = std::filesystem;
 namespace gradhealth {
 
@@ -81,6 +83,6 @@ TerminalOptions terminal_options(const std::string& colour) {
   return options;
 }
 
-std::ostream* progress_stream() { return ::isatty(STDERR_FILENO) == 1 ? &std::cerr : nullptr; }
+std::ostream* progress_stream() { return messages_on_terminal() ? &std::cerr : nullptr; }
 
 }  // namespace gradhealth

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "hooks/statistics/device_sums.h"
 #include "hooks/statistics/feature_sums.h"
 #include "hooks/statistics/tensor_sums.h"
+#include "hooks/torch_compat.h"
 
 namespace gradhealth::hooks {
 
@@ -43,7 +43,7 @@ struct ActivationCall {
   std::optional<InputSums> input;        ///< Only for the first layer of the model.
   std::vector<LateSums> late_gradients;  ///< On a device; not yet in `gradient`.
   std::vector<std::int64_t> sizes;
-  std::weak_ptr<torch::autograd::Node> node;  ///< With `output_nr`, where the graph receives the gradient.
+  WeakNode node;  ///< With `output_nr`, where the graph receives the gradient.
   std::uint32_t output_nr = 0;
   bool of_output = false;  ///< What it was applied to is its parent's output, in whatever shape.
   OperatorDetail detail;
@@ -59,7 +59,7 @@ struct ProbeTap {
   std::string module;
   std::vector<std::int64_t> sizes;
   double rms = 0;
-  std::shared_ptr<torch::autograd::Node> node;
+  NodePtr node;
   std::uint32_t output_nr = 0;
 
   torch::autograd::Edge edge() const { return {node, output_nr}; }

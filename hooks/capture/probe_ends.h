@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -10,9 +9,9 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/core/operator_name.h>
 #include <c10/util/ArrayRef.h>
-#include <torch/csrc/autograd/function.h>
 
 #include "hooks/probes/operator_replay.h"
+#include "hooks/torch_compat.h"
 
 namespace gradhealth::hooks {
 
@@ -21,7 +20,7 @@ namespace gradhealth::hooks {
 struct ProbeEnds {
   std::optional<OperatorReplay> first;  ///< The first operator. Empty for an embedding: `input` is its output.
   at::Tensor input;                     ///< What entered it.
-  std::weak_ptr<torch::autograd::Node> first_node;
+  WeakNode first_node;
   std::uint32_t first_output_nr = 0;
   bool first_repeats = false;  ///< The first layer has been called again: the pass has more inputs than this one.
   at::Tensor output;           ///< Of the last layer so far, …

@@ -239,7 +239,7 @@ int StepCapture::add_call(ActivationCall&& call, const at::Tensor& output) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_) return -1;
   const int index = static_cast<int>(calls_.size());
-  const std::shared_ptr<torch::autograd::Node> node = output.grad_fn();
+  const NodePtr node = output.grad_fn();
   call.gradient_expected = node != nullptr;
   call.node = node;
   call.output_nr = static_cast<std::uint32_t>(output.output_nr());
@@ -313,7 +313,7 @@ std::vector<ProbeTap> StepCapture::probe_taps() const {
   std::vector<ProbeTap> taps;
   for (std::size_t i = 0; i < calls_.size(); ++i) {
     const ActivationCall& call = calls_[i];
-    std::shared_ptr<torch::autograd::Node> node = call.node.lock();
+    NodePtr node = call.node.lock();
     if (!node || call.superseded) continue;
     taps.push_back({static_cast<int>(i), call.parent, call.parameter, call.op, call.module, call.sizes,
                     call.values.elements.rms(), std::move(node), call.output_nr});

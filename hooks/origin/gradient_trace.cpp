@@ -73,7 +73,7 @@ std::vector<std::shared_ptr<const OperatorRecord>> GradientTrace::watch(
     const at::Tensor& output, std::uint64_t first_node, const std::shared_ptr<const OperatorRecord>& record) {
   std::vector<std::shared_ptr<const OperatorRecord>> behind;
   std::vector<Node*> open;
-  const std::shared_ptr<Node> last = output.grad_fn();
+  const NodePtr last = output.grad_fn();
   if (last) open.push_back(last.get());
   std::unordered_set<const Node*> seen;
   while (!open.empty() && seen.size() < kMostNodes) {
@@ -140,11 +140,11 @@ int GradientTrace::add_origin(Node& node, const std::shared_ptr<OperatorRecord>&
   return static_cast<int>(origins_.size()) - 1;
 }
 
-void GradientTrace::deliver(const std::shared_ptr<Node>& node, int origin) {
-  std::vector<std::shared_ptr<Node>> open{node};
+void GradientTrace::deliver(const NodePtr& node, int origin) {
+  std::vector<NodePtr> open{node};
   std::unordered_set<const Node*> seen;
   while (!open.empty() && seen.size() < kMostNodes) {
-    const std::shared_ptr<Node> next = std::move(open.back());
+    const NodePtr next = std::move(open.back());
     open.pop_back();
     if (!seen.insert(next.get()).second) continue;
     if (const auto* leaf = dynamic_cast<const AccumulateGrad*>(next.get())) {

@@ -15,6 +15,7 @@
 
 #include "hooks/capture/watched_parameters.h"
 #include "hooks/origin/origin.h"
+#include "hooks/torch_compat.h"
 
 namespace torch::autograd {
 struct Node;
@@ -46,11 +47,11 @@ class GradientTrace : public std::enable_shared_from_this<GradientTrace> {
  private:
   int add_origin(torch::autograd::Node& node, const std::shared_ptr<OperatorRecord>& record,
                  const std::shared_ptr<const OperatorRecord>& forward);
-  void deliver(const std::shared_ptr<torch::autograd::Node>& node, int origin);
+  void deliver(const NodePtr& node, int origin);
 
   /// A node that a bad gradient is on its way to. Weak, because addresses of freed nodes are used again.
   struct Expected {
-    std::weak_ptr<torch::autograd::Node> node;
+    WeakNode node;
     int origin = -1;
   };
 

@@ -123,7 +123,7 @@ void Prober::probe_jacobians(Work& work) {
   std::vector<Edge> edges;
   for (const ProbeTap& tap : work.taps) edges.push_back(tap.edge());
   if (root_is_tap) edges.pop_back();
-  const std::shared_ptr<torch::autograd::Node> first = work.ends.first_node.lock();
+  const NodePtr first = work.ends.first_node.lock();
   const bool reaches_first = first && work.graph.contains(first.get());
   if (reaches_first) edges.emplace_back(first, work.ends.first_output_nr);
 

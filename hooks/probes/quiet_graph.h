@@ -43,7 +43,7 @@ class QuietGraph {
     void take(torch::autograd::Node& node);
   };
 
-  std::shared_ptr<torch::autograd::Node> root_;
+  NodePtr root_;
   std::unordered_set<const torch::autograd::Node*> nodes_;
   std::vector<torch::autograd::Node*> parameters_;
   std::string foreign_node_;

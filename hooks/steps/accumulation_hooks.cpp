@@ -58,7 +58,7 @@ void AccumulationHooks::attach(const std::vector<WatchedParameter>& parameters) 
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const at::Tensor& parameter = parameters[i].tensor;
     if (!parameter.requires_grad() || !parameter.is_leaf()) continue;
-    std::shared_ptr<torch::autograd::Node> accumulator = torch::autograd::impl::grad_accumulator(parameter);
+    NodePtr accumulator = torch::autograd::impl::grad_accumulator(parameter);
     if (!accumulator || accumulator == attached_[i].accumulator) continue;
     accumulator->add_pre_hook(std::make_unique<PreHook>(accumulating_, i, parameter));
     const std::uintptr_t key = accumulator->add_post_hook(std::make_unique<Hook>(accumulated_));

@@ -7,10 +7,7 @@
 #include <vector>
 
 #include "hooks/capture/watched_parameters.h"
-
-namespace torch::autograd {
-struct Node;
-}
+#include "hooks/torch_compat.h"
 
 namespace gradhealth::hooks {
 
@@ -33,7 +30,7 @@ class AccumulationHooks {
 
  private:
   struct Attached {
-    std::shared_ptr<torch::autograd::Node> accumulator;
+    NodePtr accumulator;
     std::uintptr_t key = 0;
   };
 

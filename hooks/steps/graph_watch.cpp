@@ -18,7 +18,7 @@ std::optional<int> GraphWatch::observe(const std::vector<ActivationCall>& calls)
   const auto last = std::find_if(calls.rbegin(), calls.rend(), [](const ActivationCall& call) {
     return call.gradient_seen && !call.superseded && !call.node.expired();
   });
-  graphs_.push_back(last == calls.rend() ? std::weak_ptr<torch::autograd::Node>() : last->node);
+  graphs_.push_back(last == calls.rend() ? WeakNode() : last->node);
   if (graphs_.size() > kSteps) graphs_.pop_front();
   return alive;
 }

@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <deque>
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "hooks/capture/activation_call.h"
+#include "hooks/torch_compat.h"
 
 namespace gradhealth::hooks {
 
@@ -18,7 +18,7 @@ class GraphWatch {
   std::optional<int> observe(const std::vector<ActivationCall>& calls);
 
  private:
-  std::deque<std::weak_ptr<torch::autograd::Node>> graphs_;  ///< Each step's last activation, the latest step last.
+  std::deque<WeakNode> graphs_;  ///< Each step's last activation, the latest step last.
 };
 
 }  // namespace gradhealth::hooks

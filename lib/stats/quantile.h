@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>  // Boost's P² algorithm sorts and does not include it.
 #include <cstddef>
 
 #include <boost/accumulators/accumulators.hpp>

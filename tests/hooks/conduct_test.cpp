@@ -10,6 +10,7 @@
 #include <gradhealth/errors.h>
 
 #include "hooks/models.h"
+#include "hooks/torch_compat.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;
@@ -166,7 +167,7 @@ TEST_CASE("two monitors see their own model only", "[hooks]") {
 TEST_CASE("no graph is kept alive and nothing is recorded once the monitor is gone", "[hooks]") {
   TemporaryDirectory directory;
   torch::nn::Sequential net = small_net();
-  std::weak_ptr<torch::autograd::Node> node;
+  gradhealth::hooks::WeakNode node;
   {
     Monitor monitor(*net, directory / "run.h5", every_step());
     {

@@ -1,18 +1,16 @@
 // On a real device. Where there is none, every test here says so, and CTest lists it as not run.
 #include <dlfcn.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <optional>
-#include <thread>
 
 #include <ATen/ATen.h>
 #include <c10/core/Event.h>
-#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
+#include "hooks/cuda.h"
 #include "hooks/models.h"
 #include "hooks/statistics/device_sums.h"
 #include "hooks/statistics/reading.h"
@@ -26,26 +24,6 @@ using gradhealth::MonitorOptions;
 using gradhealth::Quantity;
 
 namespace {
-
-/// tests/hooks/CMakeLists.txt has CTest look for this line.
-bool without_devices(std::size_t devices = 1) {
-  const std::size_t found = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
-  if (found < devices) std::printf("not run: %zu CUDA devices of %zu\n", found, devices);
-  return found < devices;
-}
-
-const torch::Device kGpu(torch::kCUDA, 0);
-
-bool close(double value, double reference, double tolerance = 1e-5) {
-  return std::fabs(value - reference) <= tolerance * std::max(std::fabs(reference), 1e-12);
-}
-
-double norm_of(const torch::Tensor& tensor) { return tensor.to(torch::kFloat64).norm().item<double>(); }
-
-torch::nn::Sequential mlp(std::int64_t width = 64) {
-  return torch::nn::Sequential(torch::nn::Linear(20, width), torch::nn::ReLU(), torch::nn::Linear(width, width),
-                               torch::nn::Tanh(), torch::nn::Linear(width, 3));
-}
 
 struct Trained {
   std::vector<torch::Tensor> state;
@@ -85,13 +63,6 @@ Trained train(const std::filesystem::path* path) {
   for (const torch::Tensor& buffer : net->buffers()) trained.state.push_back(buffer);
   trained.state.push_back(torch::randn({4}, kGpu));
   return trained;
-}
-
-/// Work that keeps the device busy long after it has been queued.
-void keep_busy() {
-  const torch::Tensor x = torch::full({4096, 4096}, 1e-4, kGpu);
-  torch::Tensor y = x;
-  for (int i = 0; i < 200; ++i) y = y.matmul(x);
 }
 
 /// Bytes free on the device; 0 if the CUDA runtime cannot be asked.
@@ -241,96 +212,6 @@ TEST_CASE("step() does not wait for the device, on recorded steps and others", "
   monitor.close();
   CHECK(monitor.status().error.empty());
   CHECK(monitor.status().recorded_steps == 6);
-}
-
-TEST_CASE("a model computed on a stream of its own is recorded right", "[cuda]") {
-  if (without_devices()) return;
-  TemporaryDirectory directory;
-  torch::nn::Sequential net = mlp();
-  net->to(kGpu);
-  const torch::Tensor input = torch::randn({32, 20}, kGpu);
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  torch::cuda::synchronize();
-  torch::Tensor loss;
-  {
-    const c10::StreamGuard side(c10::impl::VirtualGuardImpl(torch::kCUDA).getStreamFromGlobalPool(kGpu));
-    keep_busy();
-    loss = net->forward(input).pow(2).mean();
-    loss.backward();
-  }
-  torch::cuda::synchronize();
-  monitor.step(loss);
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  CHECK(close(run.at(0, Quantity::kActivationRms, "0"),
-              norm_of(net[0]->as<torch::nn::Linear>()->forward(input)) / std::sqrt(32.0 * 64)));
-  CHECK(close(run.at(0, Quantity::kGradientNorm, "0.weight"), norm_of(net->parameters()[0].grad())));
-}
-
-TEST_CASE("a model that moves to a device after attaching is recorded there", "[cuda]") {
-  if (without_devices()) return;
-  TemporaryDirectory directory;
-  torch::nn::Sequential net = mlp();
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  for (const torch::Device& device : {torch::Device(torch::kCPU), kGpu, kGpu}) {
-    net->to(device);
-    net->zero_grad();
-    const torch::Tensor loss = net->forward(torch::ones({4, 20}, device)).pow(2).mean();
-    loss.backward();
-    monitor.step(loss);
-  }
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  REQUIRE(run.rows.size() == 3);
-  for (std::size_t row = 0; row < 3; ++row) {
-    CHECK(
-        close(run.at(row, Quantity::kGradientNorm, "4.weight"), run.at(2, Quantity::kGradientNorm, "4.weight"), 1e-3));
-    // The step after the move was prepared before it: its activations may be missing.
-    if (row != 1) CHECK(run.at(row, Quantity::kActivationGradientNorm, "2") > 0);
-  }
-}
-
-TEST_CASE("a model that is split over the CPU and a device is recorded whole", "[cuda]") {
-  if (without_devices()) return;
-  TemporaryDirectory directory;
-  torch::nn::Sequential net(torch::nn::Linear(5, 6), torch::nn::Linear(6, 2));
-  net[1]->to(kGpu);
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  const torch::Tensor hidden = net[0]->as<torch::nn::Linear>()->forward(torch::randn({8, 5}));
-  const torch::Tensor loss = net[1]->as<torch::nn::Linear>()->forward(hidden.to(kGpu)).pow(2).mean();
-  loss.backward();
-  monitor.step(loss);
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  double squares = 0;
-  for (const torch::Tensor& parameter : net->parameters()) squares += std::pow(norm_of(parameter.grad()), 2);
-  CHECK(close(run.rows[0].at(Quantity::kGlobalGradientNorm), std::sqrt(squares)));
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "0") > 0);
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "1") > 0);
-}
-
-TEST_CASE("a model that is split over two devices is recorded whole", "[cuda]") {
-  if (without_devices(2)) return;
-  TemporaryDirectory directory;
-  const torch::Device second(torch::kCUDA, 1);
-  torch::nn::Sequential net(torch::nn::Linear(5, 6), torch::nn::Linear(6, 2));
-  net[0]->to(kGpu);
-  net[1]->to(second);
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  const torch::Tensor hidden = net[0]->as<torch::nn::Linear>()->forward(torch::randn({8, 5}, kGpu));
-  const torch::Tensor loss = net[1]->as<torch::nn::Linear>()->forward(hidden.to(second)).pow(2).mean();
-  loss.backward();
-  monitor.step(loss);
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  double squares = 0;
-  for (const torch::Tensor& parameter : net->parameters()) squares += std::pow(norm_of(parameter.grad()), 2);
-  CHECK(close(run.rows[0].at(Quantity::kGlobalGradientNorm), std::sqrt(squares)));
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "0") > 0);
 }
 
 TEST_CASE("a sparse gradient on a device is missing, and the rest is recorded", "[cuda]") {

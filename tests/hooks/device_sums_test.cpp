@@ -8,6 +8,7 @@
 #include "hooks/statistics/feature_sums.h"
 #include "hooks/statistics/reading.h"
 #include "hooks/statistics/tensor_sums.h"
+#include "hooks/torch_compat.h"
 #include "support/catch.h"
 
 using namespace gradhealth::hooks;
@@ -223,7 +224,7 @@ TEST_CASE("a readback keeps what was added apart, by type and in order", "[hooks
 
 TEST_CASE("a readback takes no graph along and nothing of it is differentiated", "[hooks]") {
   const torch::Tensor x = torch::ones({3}, torch::requires_grad());
-  std::weak_ptr<torch::autograd::Node> node;
+  gradhealth::hooks::WeakNode node;
   Readback readback;
   ReadbackSlot slot;
   {

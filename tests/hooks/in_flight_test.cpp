@@ -6,6 +6,7 @@
 
 #include "hooks/models.h"
 #include "hooks/statistics/reading.h"
+#include "hooks/torch_compat.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;
@@ -203,7 +204,7 @@ TEST_CASE("steps that wait for a device keep no graph alive", "[hooks]") {
   torch::nn::Sequential net(torch::nn::Linear(3, 4), torch::nn::ReLU(), torch::nn::Linear(4, 1));
   const PretendedDevice device(1000);
   Monitor monitor(*net, directory / "run.h5", every_step());
-  std::weak_ptr<torch::autograd::Node> node;
+  gradhealth::hooks::WeakNode node;
   {
     const torch::Tensor loss = net->forward(torch::ones({2, 3})).sum();
     node = loss.grad_fn();

@@ -24,6 +24,10 @@ std::vector<std::string> Rows::names(Axis axis) const {
   return names;
 }
 
+torch::optim::SGD sgd(const torch::nn::Module& module, double rate) {
+  return torch::optim::SGD(module.parameters(), torch::optim::SGDOptions(rate));
+}
+
 MonitorOptions every_step() {
   MonitorOptions options;
   options.every = 1;

@@ -66,6 +66,8 @@ struct Rows {
   std::vector<std::string> names(Axis axis) const;
 };
 
+torch::optim::SGD sgd(const torch::nn::Module& module, double rate = 0.05);
+
 /// Records every step, silently.
 MonitorOptions every_step();
 

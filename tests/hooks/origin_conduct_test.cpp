@@ -11,6 +11,7 @@
 #include "hooks/models.h"
 #include "hooks/origin_events.h"
 #include "hooks/statistics/tensor_extremes.h"
+#include "hooks/torch_compat.h"
 #include "support/catch.h"
 
 using namespace gradhealth::test;
@@ -296,7 +297,7 @@ TEST_CASE("tracing keeps no graph and no memory of the step", "[hooks]") {
   TemporaryDirectory directory;
   TwoLayers net;
   Monitor monitor(*net, directory / "run.h5", every_step());
-  std::weak_ptr<torch::autograd::Node> node;
+  gradhealth::hooks::WeakNode node;
   c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> weak(torch::ones({1}).getIntrusivePtr());
   {
     const Tensor hidden = net->fc1(torch::ones({2, 4}));

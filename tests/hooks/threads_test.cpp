@@ -24,10 +24,6 @@ namespace nn = torch::nn;
 nn::Sequential relu_net() { return nn::Sequential(nn::Linear(3, 4), nn::ReLU(), nn::Linear(4, 1)); }
 nn::Sequential tanh_net() { return nn::Sequential(nn::Linear(6, 8), nn::Tanh(), nn::Linear(8, 3)); }
 
-torch::optim::SGD sgd(const nn::Module& module) {
-  return torch::optim::SGD(module.parameters(), torch::optim::SGDOptions(0.05));
-}
-
 const std::vector<std::string> kNames{"0", "0:relu", "2"};
 
 /// Lets threads pass once all of them have come, as often as wanted.

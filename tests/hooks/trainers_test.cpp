@@ -32,10 +32,6 @@ nn::Sequential small_net(std::int64_t in = 6, std::int64_t out = 3) {
   return nn::Sequential(nn::Linear(in, 8), nn::Tanh(), nn::Linear(8, out));
 }
 
-torch::optim::SGD sgd(const nn::Module& module) {
-  return torch::optim::SGD(module.parameters(), torch::optim::SGDOptions(0.05));
-}
-
 /// Actor and critic on one trunk.
 struct ActorCriticImpl : nn::Module {
   nn::Linear trunk{4, 8}, actor{8, 2}, critic{8, 1};

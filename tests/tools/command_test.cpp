@@ -20,7 +20,9 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 /// As the help lists them.
 std::vector<std::string> subcommands(const Folder& folder) {
   const std::string help = folder.gradhealth("--help").out;
-  std::istringstream lines(help.substr(help.find("Subcommands:")));
+  const std::size_t head = std::min(help.find("Subcommands:"), help.find("SUBCOMMANDS:"));  // CLI11 2.5 shouts.
+  REQUIRE(head < help.size());
+  std::istringstream lines(help.substr(head));
   std::vector<std::string> names;
   for (std::string line; std::getline(lines, line);) {
     std::smatch match;
@@ -36,8 +38,8 @@ TEST_CASE("the version says what the command was built with", "[tools]") {
   CHECK(ran.exit_code == 0);
   CHECK(ran.out.rfind("gradhealth " GRADHEALTH_VERSION "\n", 0) == 0);
   CHECK(contains(ran.out, "\nbuilt with "));
-  CHECK(contains(ran.out, "HDF5 1."));
-  CHECK(contains(ran.out, "\nruns with HDF5 1."));
+  CHECK(std::regex_search(ran.out, std::regex("\nbuilt with [^\n]*HDF5 [12]\\.")));
+  CHECK(std::regex_search(ran.out, std::regex("\nruns with HDF5 [12]\\.")));
   CHECK(contains(ran.out, "thread-safe\n"));
 }
 
@@ -45,7 +47,8 @@ TEST_CASE("the help names every subcommand and every exit code", "[tools]") {
   const Folder folder;
   const Ran ran = folder.gradhealth("--help");
   CHECK(ran.exit_code == 0);
-  for (const char* part : {"report", "check", "watch", "recover", "export", "explain", "rules", "config", "Exit codes", "Examples"})
+  for (const char* part :
+       {"report", "check", "watch", "recover", "export", "explain", "rules", "config", "Exit codes", "Examples"})
     CHECK(contains(ran.out, part));
   for (const char* command : {"report", "check", "watch", "recover", "export", "explain", "rules", "config"}) {
     const Ran help = folder.gradhealth(std::string(command) + " --help");

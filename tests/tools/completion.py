@@ -69,7 +69,7 @@ os.close(terminal)
 said = subprocess.run([gradhealth, "__complete", "--", ""], capture_output=True, text=True, check=True).stdout
 words = [line.split("\t")[0] for line in said.splitlines()]
 help_text = subprocess.run([gradhealth, "--help"], capture_output=True, text=True, check=True).stdout
-listed = re.findall(r"^  ([a-z]+) {2,}\S", help_text.split("Subcommands:")[1], re.M)
+listed = re.findall(r"^  ([a-z]+) {2,}\S", re.split("Subcommands:|SUBCOMMANDS:", help_text)[1], re.M)
 assert words == listed and "report" in words, (words, listed)
 assert subprocess.run([gradhealth, "__complete", "--", "report", "x"], capture_output=True, check=True).stdout == b""
 print("completed in", shell)

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <iostream>
 #include <iterator>
 #include <string>
 
@@ -67,6 +68,17 @@ TEST_CASE("a crash while reading is told in one line that names the file, safe t
     return 0;
   });
   check_refusal(ended, "a\\x1b[31m\\n.h5: reading it ended in a crash");
+}
+
+TEST_CASE("what a library says before it gives up is not shown, and the command's own words are", "[tools]") {
+  const Ended ended = confined([]() -> int {
+    std::cerr << "gradhealth: first\n";
+    now_reading("run.h5");
+    std::fputs("H5B2hdr.c:165: Assertion `n > 0' failed.\n", stderr);
+    std::abort();
+  });
+  CHECK(WEXITSTATUS(ended.status) == 2);
+  CHECK(ended.err.rfind("gradhealth: first\ngradhealth: run.h5: reading it ended in a crash (Abort", 0) == 0);
 }
 
 TEST_CASE("a file that takes for ever is given up", "[tools]") {
