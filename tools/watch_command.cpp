@@ -2,6 +2,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -141,6 +143,8 @@ int watch(const Arguments& arguments) {
     sleep_for(arguments.interval);
   }
   if (terminal) {
+    // The terminal sends the signal first and then drops what it has not shown: this as well, should we be the quicker.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     std::cout.clear();
     std::cout << screen.restored() << std::flush;
   }
