@@ -170,7 +170,8 @@ struct RunInfo {
 /// Who was recorded. Subjects are only ever appended.
 struct Run {
   RunInfo info;
-  std::array<std::vector<Subject>, kAxisCount> subjects;
+  // The braces are for clang 14, which otherwise uses the vectors' constructor without making it.
+  std::array<std::vector<Subject>, kAxisCount> subjects{};
 
   const std::vector<Subject>& of(Axis axis) const { return subjects[static_cast<std::size_t>(axis)]; }
   std::vector<Subject>& of(Axis axis) { return subjects[static_cast<std::size_t>(axis)]; }
