@@ -34,7 +34,7 @@ constexpr const char* kFooter =
     "  gradhealth recover run.h5 -o fixed.h5        what a killed trainer left, as an ordinary file\n"
     "  gradhealth explain vanishing-gradient        what a rule means";
 
-/// From 2.5 on, CLI11 breaks lines of its own in what is written here, examples in columns as well.
+/// CLI11 2.6 breaks lines of its own in what is written here, examples in columns as well; 2.4 does not.
 template <typename Formatter>
 auto keep_lines(Formatter& formatter, int) -> decltype(formatter.enable_footer_formatting(false)) {
   formatter.enable_description_formatting(false);

@@ -13,6 +13,31 @@ using namespace gradhealth::test;
 using gradhealth::Monitor;
 using gradhealth::Quantity;
 
+namespace {
+
+/// A model of two layers, each on its own device.
+void check_split(const torch::Device& front, const torch::Device& back) {
+  TemporaryDirectory directory;
+  torch::nn::Sequential net(torch::nn::Linear(5, 6), torch::nn::Linear(6, 2));
+  net[0]->to(front);
+  net[1]->to(back);
+  Monitor monitor(*net, directory / "run.h5", every_step());
+  const torch::Tensor hidden = net[0]->as<torch::nn::Linear>()->forward(torch::randn({8, 5}, front));
+  const torch::Tensor loss = net[1]->as<torch::nn::Linear>()->forward(hidden.to(back)).pow(2).mean();
+  loss.backward();
+  monitor.step(loss);
+  monitor.close();
+  REQUIRE(monitor.status().error.empty());
+  const Rows run(directory / "run.h5");
+  double squares = 0;
+  for (const torch::Tensor& parameter : net->parameters()) squares += std::pow(norm_of(parameter.grad()), 2);
+  CHECK(close(run.rows[0].at(Quantity::kGlobalGradientNorm), std::sqrt(squares)));
+  CHECK(run.at(0, Quantity::kActivationGradientNorm, "0") > 0);
+  CHECK(run.at(0, Quantity::kActivationGradientNorm, "1") > 0);
+}
+
+}  // namespace
+
 TEST_CASE("a model computed on a stream of its own is recorded right", "[cuda]") {
   if (without_devices()) return;
   TemporaryDirectory directory;
@@ -64,41 +89,10 @@ TEST_CASE("a model that moves to a device after attaching is recorded there", "[
 
 TEST_CASE("a model that is split over the CPU and a device is recorded whole", "[cuda]") {
   if (without_devices()) return;
-  TemporaryDirectory directory;
-  torch::nn::Sequential net(torch::nn::Linear(5, 6), torch::nn::Linear(6, 2));
-  net[1]->to(kGpu);
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  const torch::Tensor hidden = net[0]->as<torch::nn::Linear>()->forward(torch::randn({8, 5}));
-  const torch::Tensor loss = net[1]->as<torch::nn::Linear>()->forward(hidden.to(kGpu)).pow(2).mean();
-  loss.backward();
-  monitor.step(loss);
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  double squares = 0;
-  for (const torch::Tensor& parameter : net->parameters()) squares += std::pow(norm_of(parameter.grad()), 2);
-  CHECK(close(run.rows[0].at(Quantity::kGlobalGradientNorm), std::sqrt(squares)));
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "0") > 0);
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "1") > 0);
+  check_split(torch::kCPU, kGpu);
 }
 
 TEST_CASE("a model that is split over two devices is recorded whole", "[cuda]") {
   if (without_devices(2)) return;
-  TemporaryDirectory directory;
-  const torch::Device second(torch::kCUDA, 1);
-  torch::nn::Sequential net(torch::nn::Linear(5, 6), torch::nn::Linear(6, 2));
-  net[0]->to(kGpu);
-  net[1]->to(second);
-  Monitor monitor(*net, directory / "run.h5", every_step());
-  const torch::Tensor hidden = net[0]->as<torch::nn::Linear>()->forward(torch::randn({8, 5}, kGpu));
-  const torch::Tensor loss = net[1]->as<torch::nn::Linear>()->forward(hidden.to(second)).pow(2).mean();
-  loss.backward();
-  monitor.step(loss);
-  monitor.close();
-  REQUIRE(monitor.status().error.empty());
-  const Rows run(directory / "run.h5");
-  double squares = 0;
-  for (const torch::Tensor& parameter : net->parameters()) squares += std::pow(norm_of(parameter.grad()), 2);
-  CHECK(close(run.rows[0].at(Quantity::kGlobalGradientNorm), std::sqrt(squares)));
-  CHECK(run.at(0, Quantity::kActivationGradientNorm, "0") > 0);
+  check_split(kGpu, torch::Device(torch::kCUDA, 1));
 }

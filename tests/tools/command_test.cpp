@@ -20,7 +20,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 /// As the help lists them.
 std::vector<std::string> subcommands(const Folder& folder) {
   const std::string help = folder.gradhealth("--help").out;
-  const std::size_t head = std::min(help.find("Subcommands:"), help.find("SUBCOMMANDS:"));  // CLI11 2.5 shouts.
+  const std::size_t head = std::min(help.find("Subcommands:"), help.find("SUBCOMMANDS:"));  // CLI11 2.6 shouts.
   REQUIRE(head < help.size());
   std::istringstream lines(help.substr(head));
   std::vector<std::string> names;
