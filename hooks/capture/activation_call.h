@@ -45,7 +45,8 @@ struct ActivationCall {
   std::vector<std::int64_t> sizes;
   WeakNode node;  ///< With `output_nr`, where the graph receives the gradient.
   std::uint32_t output_nr = 0;
-  bool of_output = false;  ///< What it was applied to is its parent's output, in whatever shape.
+  std::int64_t along = -1;  ///< The dimension of a softmax, from 0.
+  bool of_output = false;   ///< What it was applied to is its parent's output, in whatever shape.
   OperatorDetail detail;
   std::optional<ActivationProbe> probe;
 };

@@ -9,6 +9,7 @@
 #include <ATen/ExpandUtils.h>
 #include <fmt/format.h>
 
+#include "hooks/capture/operator_details.h"
 #include "hooks/statistics/tensor_sums.h"
 
 namespace gradhealth::hooks {
@@ -174,12 +175,8 @@ std::optional<OperatorPattern> softmax_over_one(std::string_view op, c10::ArrayR
   const at::Tensor& input = arguments[0].toTensor();
   if (input.dim() == 0) return std::nullopt;
   std::int64_t dimension = input.dim() > 1 ? 1 : 0;
-  if (softmax) {
-    if (arguments.size() < 2 || !arguments[1].isInt()) return std::nullopt;
-    dimension = arguments[1].toInt();
-  }
-  dimension += dimension < 0 ? input.dim() : 0;
-  if (dimension < 0 || dimension >= input.dim() || input.size(dimension) != 1) return std::nullopt;
+  if (softmax) dimension = softmax_dimension(op, arguments);
+  if (dimension < 0 || input.size(dimension) != 1) return std::nullopt;
   OperatorPattern pattern = pattern_of("softmax-over-one", op, input);
   pattern.of_output = softmax;
   return pattern;

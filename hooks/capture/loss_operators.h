@@ -51,8 +51,9 @@ struct OperatorPattern {
   std::string left;
   std::string right;
   std::string output;
-  std::string key;  ///< Of all that does not depend on the size of the batch.
-  int call = -1;    ///< Whose activation it concerns; the operator's own if `of_output`.
+  std::int64_t along = -1;  ///< The dimension that it is about; -1: about none.
+  std::string key;          ///< Of all that does not depend on the size of the batch.
+  int call = -1;            ///< Whose activation it concerns; the operator's own if `of_output`.
   bool of_output = false;
   bool needs_loss = false;  ///< Counts only if its comparison turns out to be a loss.
   int comparison = -1;      ///< That comparison.

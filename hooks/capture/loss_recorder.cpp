@@ -105,7 +105,9 @@ void LossRecorder::tell(const OperatorPattern& pattern, const TrainingCalls& tra
   if (!is_new("operator-pattern " + subject + " " + pattern.key)) return;
   std::string text = "pattern=" + pattern.pattern + " op=" + pattern.op + " left=" + pattern.left;
   if (!pattern.right.empty()) text += " right=" + pattern.right;
-  row.events.push_back({row.step, "operator-pattern", subject, text + " output=" + pattern.output});
+  text += " output=" + pattern.output;
+  if (pattern.along >= 0) text += " along=" + std::to_string(pattern.along);
+  row.events.push_back({row.step, "operator-pattern", subject, text});
 }
 
 void LossRecorder::record_targets(const TargetSums& targets, std::int64_t classes, StepRecord& row) {

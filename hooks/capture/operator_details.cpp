@@ -16,6 +16,10 @@ namespace {
 constexpr float kSigmoidTail = 0.00250628f;
 constexpr float kTanhTail = 0.99498744f;
 constexpr float kCertain = 0.99f;
+// Read of inputs of more than kSampledElements where not everything is read whole.
+constexpr std::int64_t kFewValues = 16'384;
+// At least, of a batch normalisation's channel: its divergence from itself is 1/128 nat then.
+constexpr std::int64_t kFewOfChannel = 128;
 // What is added to a softmax's input to exclude it, by those who do not add minus infinity.
 constexpr double kMasked = -1e4;
 
@@ -25,16 +29,9 @@ const at::Tensor* tensor_in(c10::ArrayRef<const c10::IValue> arguments, std::siz
   return tensor.defined() ? &tensor : nullptr;
 }
 
-/// Of a softmax; -1 if it cannot be told.
-std::int64_t dimension_of(const at::Tensor& input, c10::ArrayRef<const c10::IValue> arguments) {
-  if (arguments.size() < 2 || !arguments[1].isInt() || input.dim() == 0) return -1;
-  const std::int64_t dimension = arguments[1].toInt();
-  return dimension < 0 ? dimension + input.dim() : dimension;
-}
-
-void add_logits(const at::Tensor& input, std::int64_t dimension, OperatorDetail& detail) {
+void add_logits(const at::Tensor& input, std::int64_t dimension, std::int64_t most, OperatorDetail& detail) {
   const at::Tensor rows = input.detach().movedim(dimension, -1).reshape({-1, input.size(dimension)});
-  const ValueTable table = value_table(rows, kSampledElements);
+  const ValueTable table = value_table(rows, most);
   for (std::int64_t row = 0; row < table.rows; ++row) {
     ValueSums logits;
     for (std::int64_t i = 0; i < table.columns; ++i) {
@@ -58,14 +55,26 @@ double gap(const ValueSums& batch, double running_mean, double running_variance,
   return 0.5 * (std::log(running / variance) + (variance + shift * shift) / running - 1);
 }
 
-void add_statistics_gap(const at::Tensor& input, c10::ArrayRef<const c10::IValue> arguments, OperatorDetail& detail) {
+/// What a batch normalisation averages over, a row for each sample and position. Of a large input there are fewer
+/// positions, not fewer samples: neighbours in an image say nearly the same.
+at::Tensor channel_rows(const at::Tensor& input, std::int64_t most) {
+  if (input.dim() == 2) return input.detach();
+  at::Tensor positions = input.detach().flatten(2);
+  const std::int64_t count = positions.size(2);
+  if (positions.numel() > most)
+    positions = positions.slice(2, 0, count, std::min(stride_for(positions.numel(), most), count));
+  return positions.movedim(1, -1).reshape({-1, input.size(1)});
+}
+
+void add_statistics_gap(const at::Tensor& input, c10::ArrayRef<const c10::IValue> arguments, std::int64_t most,
+                        OperatorDetail& detail) {
   const at::Tensor* mean = tensor_in(arguments, 3);
   const at::Tensor* variance = tensor_in(arguments, 4);
   if (arguments.size() < 8 || !arguments[5].isBool() || !arguments[5].toBool() || !mean || !variance) return;
   if (!has_values(*mean) || !has_values(*variance) || input.dim() < 2 || !arguments[7].isDouble()) return;
   const std::int64_t channels = input.size(1);
-  const at::Tensor rows = input.dim() == 2 ? input.detach() : input.detach().movedim(1, -1).reshape({-1, channels});
-  const ValueTable batch = value_table(rows, kSampledElements);
+  most = std::max(most, kFewOfChannel * channels);
+  const ValueTable batch = value_table(channel_rows(input, most), most);
   const ValueTable means = value_table(*mean, channels);
   const ValueTable variances = value_table(*variance, channels);
   if (batch.rows < 2 || batch.columns != channels || means.rows != channels || variances.rows != channels) return;
@@ -108,13 +117,22 @@ OperatorDetail& OperatorDetail::operator+=(const OperatorDetail& other) {
   return *this;
 }
 
+std::int64_t softmax_dimension(std::string_view op, c10::ArrayRef<const c10::IValue> arguments) {
+  if (op != "softmax" && op != "log_softmax") return -1;
+  const at::Tensor* input = tensor_in(arguments, 0);
+  if (!input || arguments.size() < 2 || !arguments[1].isInt()) return -1;
+  std::int64_t dimension = arguments[1].toInt();
+  if (dimension < 0) dimension += input->dim();
+  return dimension >= 0 && dimension < input->dim() ? dimension : -1;
+}
+
 std::optional<Saturation> saturation_of(std::string_view op, c10::ArrayRef<const c10::IValue> arguments) {
   if (op == "sigmoid") return Saturation{{kSigmoidTail, 1 - kSigmoidTail}, 1};
   if (op == "tanh") return Saturation{{-kTanhTail, kTanhTail}, 1};
-  const at::Tensor* input = op == "softmax" ? tensor_in(arguments, 0) : nullptr;
-  const std::int64_t dimension = input ? dimension_of(*input, arguments) : -1;
-  if (dimension < 0 || dimension >= input->dim() || input->size(dimension) < 2) return std::nullopt;
-  return Saturation{{-std::numeric_limits<float>::infinity(), kCertain}, static_cast<double>(input->size(dimension))};
+  const std::int64_t dimension = op == "softmax" ? softmax_dimension(op, arguments) : -1;
+  const std::int64_t size = dimension >= 0 ? tensor_in(arguments, 0)->size(dimension) : 0;
+  if (size < 2) return std::nullopt;
+  return Saturation{{-std::numeric_limits<float>::infinity(), kCertain}, static_cast<double>(size)};
 }
 
 bool has_detail(std::string_view op) {
@@ -129,11 +147,11 @@ OperatorDetail detail_before(std::string_view op, c10::ArrayRef<const c10::IValu
   }
   const at::Tensor* input = tensor_in(arguments, 0);
   if (!input || !has_values(*input) || input->numel() == 0) return detail;
-  if (!exact && input->numel() > kSampledElements) return detail;
-  if (op == "batch_norm") add_statistics_gap(*input, arguments, detail);
+  const std::int64_t most = exact || input->numel() <= kSampledElements ? kSampledElements : kFewValues;
+  if (op == "batch_norm") add_statistics_gap(*input, arguments, most, detail);
   if (op != "softmax") return detail;
-  const std::int64_t dimension = dimension_of(*input, arguments);
-  if (dimension >= 0 && dimension < input->dim() && input->size(dimension) > 1) add_logits(*input, dimension, detail);
+  const std::int64_t dimension = softmax_dimension(op, arguments);
+  if (dimension >= 0 && input->size(dimension) > 1) add_logits(*input, dimension, most, detail);
   return detail;
 }
 

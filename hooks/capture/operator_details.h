@@ -36,13 +36,17 @@ struct Saturation {
 /// @param arguments the operator's own. Nothing for operators that do not saturate.
 std::optional<Saturation> saturation_of(std::string_view op, c10::ArrayRef<const c10::IValue> arguments);
 
+/// The dimension of a softmax or its logarithm, from 0; -1: it cannot be told, or is none.
+/// @param arguments the operator's own.
+std::int64_t softmax_dimension(std::string_view op, c10::ArrayRef<const c10::IValue> arguments);
+
 /// Whether detail_before may find anything.
 bool has_detail(std::string_view op);
 
 /// From what enters the operator: a softmax's logits, in whole distributions, evenly spaced ones of a large input; the
-/// gap between a batch normalisation's running statistics and the batch's; the padding among an embedding's indices.
-/// Nothing of what is on a device.
-/// @param exact inputs of more than kSampledElements are read too, that many of their elements.
+/// gap between a batch normalisation's running statistics and the batch's, at evenly spaced positions of a large one;
+/// the padding among an embedding's indices. Nothing of what is on a device.
+/// @param exact of inputs of more than kSampledElements, that many of their elements are read instead of a quarter.
 OperatorDetail detail_before(std::string_view op, c10::ArrayRef<const c10::IValue> arguments, bool exact);
 
 }  // namespace gradhealth::hooks

@@ -56,6 +56,7 @@ class Notes {
     comparison.call = origin.call;
     comparison.is_output = origin.is_output;
     comparison.produced_by = origin.produced_by;
+    if (comparison.classes > 0) find_softmax_beside_classes(arguments_[compared->prediction].toTensor(), origin);
     notes().comparison = std::move(comparison);
   }
 
@@ -82,6 +83,7 @@ class Notes {
   }
 
   void find_softmax() {
+    if (const std::int64_t along = softmax_dimension(op_, arguments_); along >= 0) notes().softmax_along = along;
     if (std::optional<OperatorPattern> pattern = softmax_over_one(op_, arguments_)) {
       pattern->call = origin_of_(arguments_[0].toTensor()).call;
       notes().patterns.push_back(std::move(*pattern));
@@ -105,6 +107,18 @@ class Notes {
   std::unique_ptr<OperatorNotes> take() { return std::move(notes_); }
 
  private:
+  /// Probabilities are to sum to 1 over what the loss takes for the classes. Where shapes differ, or sizes do not tell
+  /// the two dimensions apart, something may have been transposed in between.
+  void find_softmax_beside_classes(const at::Tensor& prediction, const TensorOrigin& origin) {
+    const std::int64_t classes = prediction.dim() > 1 ? 1 : 0;
+    if (origin.along < 0 || origin.along == classes || prediction.sizes() != origin.sizes) return;
+    if (prediction.size(origin.along) == prediction.size(classes)) return;
+    OperatorPattern pattern = pattern_of("softmax-beside-classes", origin.produced_by, prediction);
+    pattern.along = origin.along;
+    pattern.call = origin.producer;
+    notes().patterns.push_back(std::move(pattern));
+  }
+
   OperatorNotes& notes() {
     if (!notes_) notes_ = std::make_unique<OperatorNotes>();
     return *notes_;

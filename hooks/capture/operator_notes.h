@@ -26,6 +26,8 @@ struct TensorOrigin {
   bool is_output = false;   ///< It is that call's output, in whatever shape.
   std::string produced_by;  ///< The activation function whose output it is, clamped or not; empty if there is none.
   int producer = -1;        ///< The call of that.
+  std::int64_t along = -1;  ///< The dimension, if that is a softmax; -1: none, or not known.
+  std::vector<std::int64_t> sizes;  ///< Of that call's output, if it is a softmax.
 };
 using FindOrigin = std::function<TensorOrigin(const at::Tensor&)>;
 
@@ -41,7 +43,8 @@ struct OperatorNotes {
   std::optional<Mode> mode;
   OperatorDetail detail;
   std::optional<Saturation> saturation;
-  bool keeps_values = false;  ///< It only adds next to nothing to its input.
+  std::int64_t softmax_along = -1;  ///< Its dimension, from 0; -1: it is no softmax.
+  bool keeps_values = false;        ///< It only adds next to nothing to its input.
 };
 
 /// At the start of an operator that concerns a model. Null for most.

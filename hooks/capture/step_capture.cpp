@@ -24,7 +24,9 @@ StepCapture::StepCapture(std::shared_ptr<const StorageTable> table, std::shared_
 
 TensorOrigin StepCapture::origin_of(const at::Tensor& tensor) const {
   const Claims::Trail trail = claims_.trail_of(tensor);
-  TensorOrigin origin{trail.call, trail.is_output, {}, -1};
+  TensorOrigin origin;
+  origin.call = trail.call;
+  origin.is_output = trail.is_output;
   if (trail.call < 0 || !trail.is_output) return origin;
   const auto call = [this](int index) -> const ActivationCall& { return calls_[static_cast<std::size_t>(index)]; };
   int producer = trail.call;
@@ -33,6 +35,8 @@ TensorOrigin StepCapture::origin_of(const at::Tensor& tensor) const {
   if (!is_activation(call(producer).op)) return origin;
   origin.producer = producer;
   origin.produced_by = call(producer).op;
+  origin.along = call(producer).along;
+  if (origin.along >= 0) origin.sizes = call(producer).sizes;
   return origin;
 }
 
@@ -153,7 +157,10 @@ ActivationCall StepCapture::describe(std::string_view op, Claim& claim) {
   call.op = op;
   call.input = std::move(claim.input);
   call.of_output = claim.of_output;
-  if (claim.notes) call.detail = claim.notes->detail;
+  if (claim.notes) {
+    call.detail = claim.notes->detail;
+    call.along = claim.notes->softmax_along;
+  }
   if (claim.kind != Claim::Kind::kLayer) {
     call.parent = claim.parent;
     call.base = op;

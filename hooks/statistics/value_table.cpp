@@ -28,13 +28,12 @@ std::vector<double> numbers_in(const at::Tensor& line) {
   return as_numbers(widened.data_ptr<double>(), widened.numel());
 }
 
-/// Odd, so that it is out of step with what repeats every so many rows, mostly a power of two.
+}  // namespace
+
 std::int64_t stride_for(std::int64_t count, std::int64_t most) {
   const std::int64_t stride = (count + most - 1) / most;
   return stride > 1 ? stride | 1 : 1;
 }
-
-}  // namespace
 
 bool has_values(const at::Tensor& tensor) {
   if (!tensor.defined() || !tensor.device().is_cpu() || tensor.layout() != at::kStrided || tensor.is_complex())

@@ -19,6 +19,10 @@ struct ValueTable {
 /// Whether `value_table` can read it without waiting: dense, on the CPU, of real numbers, integers or truth values.
 bool has_values(const at::Tensor& tensor);
 
+/// Every how many-th of `count` is taken for about `most` of them. Odd, so that it is out of step with what repeats
+/// every so many rows, mostly a power of two.
+std::int64_t stride_for(std::int64_t count, std::int64_t most);
+
 /// About `most` values of a tensor that has them: evenly spaced rows, and of rows that are longer than that, evenly
 /// spaced values. Always the same places.
 ValueTable value_table(const at::Tensor& tensor, std::int64_t most);

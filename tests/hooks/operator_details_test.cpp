@@ -17,6 +17,13 @@ namespace nn = torch::nn;
 
 auto near(double value) { return Catch::Matchers::WithinRel(value, 1e-4); }
 
+/// Every step, large tensors in part from the 21st on.
+MonitorOptions sampled() {
+  MonitorOptions options = every_step();
+  options.statistics = Statistics::kSampled;
+  return options;
+}
+
 }  // namespace
 
 TEST_CASE("saturated elements are those whose derivative is below a hundredth of its maximum", "[hooks][details]") {
@@ -79,6 +86,51 @@ TEST_CASE("the gap between running and batch statistics is a divergence of norma
   const torch::Tensor gap =
       0.5 * ((variance / batch_variance).log() + (batch_variance + (channels.mean(1) - mean).square()) / variance - 1);
   CHECK_THAT(rows.at(2, Quantity::kRunningStatisticsGap, "1"), near(gap.mean().item<double>()));
+}
+
+TEST_CASE("of a large batch, the gap is told of every sample at some positions", "[hooks][details]") {
+  torch::manual_seed(4);
+  // 262,144 elements of many positions, 524,288 of many channels.
+  const bool wide = GENERATE(false, true);
+  const std::int64_t channels = wide ? 1024 : 8;
+  const std::int64_t side = wide ? 2 : 32;
+  nn::BatchNorm2d norm(channels);
+  nn::Sequential net(nn::Conv2d(16, channels, 1), norm);
+  const std::int64_t samples = wide ? 128 : 32;
+  torch::Tensor mean, variance, y;
+  const Rows rows = record_steps(
+      *net, 22,
+      [&](int step) {
+        mean = norm->running_mean.clone().to(torch::kFloat64);
+        variance = norm->running_var.clone().to(torch::kFloat64) + 1e-5;
+        y = net[0]->as<nn::Conv2d>()->forward(torch::randn({samples, 16, side, side}) * (step < 21 ? 1 : 3) + 1);
+        return norm(y).square().mean();
+      },
+      sampled());
+  const torch::Tensor channel_values = y.detach().to(torch::kFloat64).transpose(0, 1).reshape({channels, -1});
+  const torch::Tensor batch_variance = channel_values.var(1, true) + 1e-5;
+  const torch::Tensor gap = 0.5 * ((variance / batch_variance).log() +
+                                   (batch_variance + (channel_values.mean(1) - mean).square()) / variance - 1);
+  REQUIRE(gap.mean().item<double>() > 1);
+  CHECK_THAT(rows.at(21, Quantity::kRunningStatisticsGap, "1"),
+             Catch::Matchers::WithinRel(gap.mean().item<double>(), 0.1));
+}
+
+TEST_CASE("of a large softmax, the logits of some whole distributions are told", "[hooks][details]") {
+  torch::manual_seed(4);
+  nn::Linear layer(4, 64);
+  nn::Sequential net(layer);
+  torch::Tensor logits;
+  const Rows rows = record_steps(
+      *net, 22,
+      [&](int) {
+        logits = net->forward(torch::randn({2048, 4}) * 8);
+        return torch::softmax(logits, -1).square().mean();
+      },
+      sampled());
+  CHECK_THAT(
+      rows.at(21, Quantity::kActivationLogitStd, "0:softmax"),
+      Catch::Matchers::WithinRel(logits.detach().to(torch::kFloat64).var(1, false).mean().sqrt().item<double>(), 0.1));
 }
 
 TEST_CASE("in evaluation mode there is no gap to tell", "[hooks][details]") {

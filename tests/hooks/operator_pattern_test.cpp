@@ -73,3 +73,38 @@ TEST_CASE("a softmax over one value is noted", "[hooks][operator-pattern]") {
         }) == Texts{"0: pattern=softmax-over-one op=cross_entropy_loss left=8x1 output=8x1"});
   CHECK(patterns(2, [&](const torch::Tensor& p) { return torch::softmax(p, -1).square().mean(); }).empty());
 }
+
+TEST_CASE("a softmax along another dimension than the loss's classes is noted", "[hooks][operator-pattern]") {
+  const torch::Tensor y = torch::randint(4, {8});
+  const auto nll = [&](const torch::Tensor& p) { return torch::nll_loss(p, y); };
+  CHECK(patterns(4, [&](const torch::Tensor& p) { return nll(torch::log_softmax(p, 0)); }) ==
+        Texts{"0:log_softmax: pattern=softmax-beside-classes op=log_softmax left=8x4 output=8x4 along=0"});
+  CHECK(patterns(4, [&](const torch::Tensor& p) { return torch::cross_entropy_loss(torch::softmax(p, -2), y); }) ==
+        Texts{"0:softmax: pattern=softmax-beside-classes op=softmax left=8x4 output=8x4 along=0"});
+  // A sequence: [samples, classes, positions].
+  const torch::Tensor sequence = torch::randint(2, {4, 2});
+  CHECK(patterns(4, [&](const torch::Tensor& p) {
+          return F::nll_loss(torch::log_softmax(p.view({4, 4, 2}), 2), sequence);
+        }).size() == 1);
+}
+
+TEST_CASE("a softmax over the classes, or where the two cannot be told apart, is none", "[hooks][operator-pattern]") {
+  const torch::Tensor y = torch::randint(4, {8});
+  CHECK(patterns(4, [&](const torch::Tensor& p) { return torch::nll_loss(torch::log_softmax(p, -1), y); }).empty());
+  // Transposed before the loss.
+  CHECK(patterns(8, [&](const torch::Tensor& p) {
+          return torch::nll_loss(torch::log_softmax(p.slice(1, 0, 4).t(), 0).t(), y);
+        }).empty());
+  // All pairs of a batch, right answers on the diagonal.
+  const torch::Tensor diagonal = torch::arange(8);
+  CHECK(
+      patterns(8, [&](const torch::Tensor& p) { return torch::nll_loss(torch::log_softmax(p, 0), diagonal); }).empty());
+  // Positions first, then flattened.
+  CHECK(patterns(4, [&](const torch::Tensor& p) {
+          return torch::nll_loss(torch::log_softmax(p.view({4, 2, 4}), 2).view({8, 4}), y);
+        }).empty());
+  // Attention pools over the samples; the loss is another softmax's.
+  CHECK(patterns(4, [&](const torch::Tensor& p) {
+          return torch::nll_loss(torch::log_softmax(torch::softmax(p, 0) * p, 1), y);
+        }).empty());
+}

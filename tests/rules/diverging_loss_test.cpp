@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "rules/loss_cases.h"
 #include "support/catch.h"
 #include "support/synthetic_run.h"
 
@@ -91,4 +92,18 @@ TEST_CASE("the loss's offset and sign do not matter once noise is known", "[rule
     CHECK(is_healthy(judge(kRule, SyntheticRun(), 80, noisy(0.3), growing(200, 30))));
     CHECK(is(judge(kRule, SyntheticRun(), 80, noisy(100), growing(200, 30)), Severity::kError));
   }
+}
+
+TEST_CASE("a contrastive loss may rise up to what guessing costs, unless something grows with it",
+          "[rules][diverging-loss]") {
+  const std::string op = "op=cross_entropy_loss prediction=64x257:float32 target=64:int64 reduction=mean";
+  const auto contrast = [&](const std::string& subject) {
+    return both(loss_operator(op, subject), always(Quantity::kTargetClasses, 257));
+  };
+  // The logarithm of 257 is 5.55, and 1.05 times that 5.83.
+  CHECK(is_healthy(judge(kRule, SyntheticRun(), 60, leaving(200, 5.8), contrast(""))));
+  CHECK(is(judge(kRule, SyntheticRun(), 60, leaving(200, 5.9), contrast("")), Severity::kWarning));
+  CHECK(is(judge(kRule, SyntheticRun(), 60, leaving(200, 5.8), contrast("fc3")), Severity::kWarning));
+  CHECK(
+      is(judge(kRule, SyntheticRun(), 60, leaving(200, 5.8), both(contrast(""), growing(200, 50))), Severity::kError));
 }

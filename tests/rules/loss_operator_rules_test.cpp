@@ -97,6 +97,30 @@ TEST_CASE("a softmax over one unit is an error where the loss hangs on it", "[ru
   CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, without_events())));
 }
 
+TEST_CASE("a softmax along another dimension than the classes is an error", "[rules][softmax-wrong-dimension]") {
+  const std::string rule = "softmax-wrong-dimension";
+  const Outcome samples = judge(
+      rule, SyntheticRun(), 60, stuck,
+      pattern("pattern=softmax-beside-classes op=log_softmax left=64x10 output=64x10 along=0", "fc3:log_softmax"));
+  REQUIRE(is(samples, Severity::kError));
+  const Finding& finding = first_finding(samples);
+  CHECK(finding.subject.name == "fc3:log_softmax");
+  CHECK(finding.message.find("along dimension 0 of predictions of the shape [64, 10], over the samples") !=
+        std::string::npos);
+  CHECK(finding.message.find("its 10 classes along dimension 1") != std::string::npos);
+  CHECK(finding.evidence.at(0).observed == 0);
+  CHECK(finding.evidence.at(0).threshold == 1);
+  CHECK(recommends(finding, "softmax-over-classes"));
+  const Outcome positions =
+      judge(rule, SyntheticRun(), 60, stuck,
+            pattern("pattern=softmax-beside-classes op=softmax left=8x5x20 output=8x5x20 along=2", "fc3:softmax"));
+  REQUIRE(is(positions, Severity::kError));
+  CHECK(first_finding(positions).message.find("over the positions") != std::string::npos);
+  CHECK(is_healthy(judge(rule, SyntheticRun(), 60, stuck,
+                         pattern("pattern=softmax-over-one op=softmax left=64x1 output=64x1", "fc3:softmax"))));
+  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 60, stuck, without_events())));
+}
+
 TEST_CASE("a column against a row is an error with the reshape as advice", "[rules][broadcast-target]") {
   const std::string rule = "broadcast-target";
   const Fault crossed =

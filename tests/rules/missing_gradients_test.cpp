@@ -115,6 +115,22 @@ TEST_CASE("leaky units are advised only where dead ones were seen", "[rules][zer
   CHECK(first_finding(judged(NAN, 1)).recommendations.at(0).id == "use-leaky-relu");
 }
 
+TEST_CASE("a bias without gradient beside weights with one is information from the start", "[rules][zero-gradient]") {
+  const auto zero = [](std::size_t first, std::size_t last, std::size_t records) {
+    return judge("zero-gradient", SyntheticRun(), records, flat, gradient(first, last, 0));
+  };
+  const std::size_t bias = SyntheticRun::bias(3);
+  const Outcome outcome = zero(bias, bias, 20);
+  REQUIRE(is(outcome, Severity::kInfo));
+  CHECK(first_finding(outcome).message.find("move alike") != std::string::npos);
+  CHECK(recommends(first_finding(outcome), "leave-bias"));
+  CHECK(is(zero(bias, bias, 60), Severity::kInfo));
+  CHECK(is(zero(bias - 1, bias, 60), Severity::kWarning));
+  CHECK(is(zero(bias - 1, bias - 1, 60), Severity::kWarning));
+  CHECK(is(zero(bias - 2, bias - 2, 60), Severity::kInfo));
+  CHECK(is(zero(bias - 3, bias - 2, 60), Severity::kWarning));
+}
+
 TEST_CASE("no gradient anywhere is an error unless the loss is at its floor", "[rules][zero-gradient]") {
   const auto judged = [](double end) {
     return judge(

@@ -96,6 +96,19 @@ TEST_CASE("running statistics that do not fit are a warning once they had time t
   CHECK(is_not_evaluated(gaps(NAN)));
 }
 
+TEST_CASE("running statistics that were seen while they settled only are not judged", "[rules][batchnorm-statistics]") {
+  const auto until = [](std::int64_t last) {
+    SyntheticRun run;
+    return judge("batchnorm-statistics", run, 60, learning, [=](StepRecord& record) {
+      record.set(Quantity::kBatchSize, 64);
+      record.set(Quantity::kRunningStatisticsGap, 3, record.step <= last ? 2.1 : NAN);
+    });
+  };
+  CHECK(is_not_evaluated(until(19)));
+  CHECK(is_not_evaluated(until(90)));
+  CHECK(is(until(100), Severity::kWarning));
+}
+
 TEST_CASE("running statistics that never came near those of the batches are a warning",
           "[rules][batchnorm-statistics]") {
   const Outcome outcome = gaps(0.5);

@@ -137,14 +137,14 @@ Data prepare(Data data, const Settings& settings) {
     data.train_x = data.train_x.index_select(0, order);
     data.train_y = data.train_y.index_select(0, order);
   }
-  if (data.classes == 0) {
-    const auto each_target = [&](torch::Tensor y) {
-      y = y * settings.target_scale + settings.target_offset;
-      return settings.target_normalization ? normalized(y, *settings.target_normalization) : y;
-    };
-    data.train_y = each_target(data.train_y);
-    data.test_y = each_target(data.test_y);
-  }
+  const auto each_target = [&](torch::Tensor y) {
+    y = y * settings.target_scale + settings.target_offset;
+    return settings.target_normalization ? normalized(y, *settings.target_normalization) : y;
+  };
+  if (data.classes == 0) data.test_y = each_target(data.test_y);
+  // Of classes, evaluation counts the right ones, whatever number the training has given them.
+  if (data.classes == 0 || settings.target_scale != 1) data.train_y = each_target(data.train_y);
+  if (settings.constant_target) data.train_y = torch::full_like(data.train_y, data.classes - 1);
   return data;
 }
 

@@ -80,6 +80,8 @@ const std::vector<Healthy>& healthy() {
       supervised("images-cnn", images, true),
       supervised("images-cnn-adam", [](S& s) { images(s), s.optimizer = "adam", s.lr = 1e-3; }),
       supervised("images-cnn-batch-norm", [](S& s) { images(s), s.norm = "batch"; }),
+      supervised(
+          "images-cnn-batch-norm-sampled", [](S& s) { images(s), s.norm = "batch", s.batch = 64; }, true),
       supervised("images-cnn-dropout", [](S& s) { images(s), s.dropout = 0.25; }),
       supervised("images-cnn-standardised",
                  [](S& s) {
@@ -109,6 +111,13 @@ const std::vector<Healthy>& healthy() {
       {"fine-tuning-frozen-norm", fine_tuning},
       {"autoencoder", autoencoder},
       {"manual-updates", manual_updates},
+      {"contrastive", contrastive, true},
+      {"diffusion", diffusion},
+      {"flow", flow},
+      {"noisy-label-gan", noisy_label_gan},
+      {"physics", physics},
+      {"value-learning", value_learning},
+      {"wasserstein", wasserstein},
   };
   return all;
 }

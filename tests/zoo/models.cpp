@@ -174,6 +174,7 @@ torch::Tensor activate(const std::string& name, const torch::Tensor& x) {
   if (name == "sqrt") return torch::sqrt(x * x.gt(0));
   if (name == "softmax") return torch::softmax(x, 1);
   if (name == "log_softmax") return torch::log_softmax(x, 1);
+  if (name == "log_softmax_of_samples") return torch::log_softmax(x, 0);
   throw std::runtime_error("there is no activation function " + name);
 }
 

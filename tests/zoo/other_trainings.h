@@ -27,6 +27,20 @@ Result low_rank_adapter(std::uint64_t seed, const std::filesystem::path& file);
 /// A trained body with its batch normalisation in evaluation mode, a new head.
 Result fine_tuning(std::uint64_t seed, const std::filesystem::path& file);
 Result autoencoder(std::uint64_t seed, const std::filesystem::path& file);
+/// Images and shifted ones, the right partner's logit before those of the others.
+Result contrastive(std::uint64_t seed, const std::filesystem::path& file);
+/// The noise that was added to images.
+Result diffusion(std::uint64_t seed, const std::filesystem::path& file);
+/// The density of points on an arc, by affine couplings: a loss that becomes negative.
+Result flow(std::uint64_t seed, const std::filesystem::path& file);
+/// A critic whose labels are a little below 0 and beyond 1, and its generator.
+Result noisy_label_gan(std::uint64_t seed, const std::filesystem::path& file);
+/// A function by its second derivative, which the loss differentiates twice.
+Result physics(std::uint64_t seed, const std::filesystem::path& file);
+/// The value of balancing a pole, against a copy of the model that follows.
+Result value_learning(std::uint64_t seed, const std::filesystem::path& file);
+/// A critic of images with a penalty on its gradient, its loss negative.
+Result wasserstein(std::uint64_t seed, const std::filesystem::path& file);
 /// No optimizer at all: parameters are updated by hand.
 Result manual_updates(std::uint64_t seed, const std::filesystem::path& file);
 

@@ -27,10 +27,11 @@ struct Settings {
   double target_scale = 1;
   double target_offset = 0;
   std::optional<Normalization> target_normalization;
-  bool bad_value = false;       ///< One NaN among the inputs, in the data's first tenth.
-  bool constant_input = false;  ///< The loader gives zeros.
-  bool shuffled = true;         ///< Otherwise sorted by target.
-  std::int64_t samples = 0;     ///< Only the first so many; 0: all.
+  bool bad_value = false;        ///< One NaN among the inputs, in the data's first tenth.
+  bool constant_input = false;   ///< The loader gives zeros.
+  bool constant_target = false;  ///< The loader gives one class.
+  bool shuffled = true;          ///< Otherwise sorted by target.
+  std::int64_t samples = 0;      ///< Only the first so many; 0: all.
 
   // The model.
   std::string model = "mlp";  ///< "mlp", "cnn", "rnn", "encoder", "bag".
@@ -42,7 +43,8 @@ struct Settings {
   std::string init = "default";         ///< "default", "he", "glorot", "constant", "zero", "dead".
   double gain = 1;                      ///< Times the initialisation of the hidden layers' weights.
   std::map<std::string, double> gains;  ///< By parameter, further factors.
-  std::string head;                     ///< What the model ends in: "softmax", "log_softmax", "sigmoid", "relu", …
+  /// What the model ends in: "softmax", "log_softmax", "log_softmax_of_samples", "sigmoid", "relu", …
+  std::string head;
   bool frozen_first = false;
   bool detached = false;      ///< Somebody detaches the last hidden activation.
   bool unregistered = false;  ///< The second layer is a member that was not registered.
@@ -54,6 +56,7 @@ struct Settings {
   double loss_sign = 1;
   bool sum = false;
   double label_smoothing = 0;
+  double output_reward = 0;     ///< Times the outputs' mean square, subtracted.
   bool matching_shapes = true;  ///< Otherwise [B, 1] against [B].
 
   // The optimizer.

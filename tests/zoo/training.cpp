@@ -151,7 +151,9 @@ class Trainer {
     const torch::Tensor batch = next_batch();
     torch::Tensor x = data_.train_x.index_select(0, batch);
     if (settings_.dtype != "float32") x = x.to(torch::kBFloat16);
-    const torch::Tensor loss = loss_of(net_->forward(x), data_.train_y.index_select(0, batch), settings_);
+    const torch::Tensor output = net_->forward(x);
+    torch::Tensor loss = loss_of(output, data_.train_y.index_select(0, batch), settings_);
+    if (settings_.output_reward > 0) loss = loss - settings_.output_reward * output.square().mean();
     const torch::Tensor minimized = settings_.loss_sign < 0 ? -loss : loss;
     if (minimized.requires_grad()) (minimized / static_cast<double>(settings_.accumulate)).backward();
     if (settings_.keeps_graphs) total_ = total_.defined() ? total_ + loss : loss;

@@ -132,10 +132,28 @@ class ZeroGradient final : public Judge {
 
   std::size_t level() const {
     if (at_its_floor()) return 0;
-    std::size_t zeros = 0;
-    for (const State& state : states_) zeros += is_zero(state) ? 1 : 0;
-    if (zeros == 0) return 0;
-    return 4 * zeros + (zeros == seen() ? 2 : 0) + (harm_.learns() ? 0 : 1);
+    const std::vector<std::size_t> zeros = zero_ones();
+    if (zeros.empty()) return 0;
+    return 4 * zeros.size() + (zeros.size() == seen() ? 2 : 0) + (severity_of(zeros) == Severity::kInfo ? 0 : 1);
+  }
+
+  /// A bias beside weights that have a gradient: nothing stands between them and the loss. It does not change when all
+  /// outputs of the layer move alike, as where it compares outputs with one another.
+  bool cancels(std::size_t index) const {
+    const Subject& bias = subjects_[index];
+    if (bias.module.empty() || bias.name.size() < 4 || bias.name.compare(bias.name.size() - 4, 4, "bias") != 0)
+      return false;
+    for (std::size_t i = 0; i < states_.size(); ++i)
+      if (i != index && subjects_[i].module == bias.module && states_[i].seen && states_[i].streak == 0) return true;
+    return false;
+  }
+
+  bool cancel(const std::vector<std::size_t>& group) const {
+    return std::all_of(group.begin(), group.end(), [this](std::size_t i) { return cancels(i); });
+  }
+
+  Severity severity_of(const std::vector<std::size_t>& group) const {
+    return harm_.learns() || cancel(group) ? Severity::kInfo : Severity::kWarning;
   }
 
   Evidence streak_of(std::size_t index) const {
@@ -165,13 +183,19 @@ class ZeroGradient final : public Judge {
     const std::string names = list_of(names_of(subjects_, group), 4);
     const std::string& module = subjects_[group[0]].module;
     Finding finding = new_finding(
-        kId, harm_.learns() ? Severity::kInfo : Severity::kWarning, 0.8, {{}, module, group.size() == 1 ? names : ""},
-        {state.since, state.last},
+        kId, severity_of(group), 0.8, {{}, module, group.size() == 1 ? names : ""}, {state.since, state.last},
         fmt::format(
             "The gradient of {} has been exactly 0 in every element since step {}, for {} recorded steps, while "
             "other parameters have one; {}.",
             names, state.since, state.streak, harm_.words()));
     finding.evidence.push_back(streak_of(group[0]));
+    if (cancel(group)) {
+      finding.message +=
+          " The weights beside it have a gradient: the loss does not change when all outputs of the layer move alike, "
+          "as where outputs are compared with one another.";
+      finding.recommendations = {keep_bias()};
+      return finding;
+    }
     finding.recommendations = {check_path(module)};
     if (dead_) {
       // Dead from the start: nothing was pushed out of range by training.
@@ -179,6 +203,18 @@ class ZeroGradient final : public Judge {
       finding.recommendations.insert(first ? finding.recommendations.begin() : finding.recommendations.end(), leaky());
     }
     return finding;
+  }
+
+  static Recommendation keep_bias() {
+    Recommendation advice;
+    advice.id = "leave-bias";
+    advice.text = "Nothing needs to be done. If outputs are not meant to be compared, look at the loss.";
+    advice.why = "Such a bias stays where it began; a layer without it would do the same.";
+    advice.code =
+        "for (const auto& p : net->named_parameters())\n"
+        "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
+    advice.confidence = 0.7;
+    return advice;
   }
 
   static Recommendation leaky() {
@@ -241,7 +277,8 @@ Rule zero_gradient() {
       "not. "
       "All parameters: error, unless the loss has come to its floor. Some: warning, one for all that fell silent at "
       "the "
-      "same step; information if the loss is below half of its start.";
+      "same step; information if the loss is below half of its start, or if they are biases beside "
+      "weights that have a gradient.";
   info.limits =
       "A residual branch or adapter that starts at zero has such gradients in its first step only. Rows of padding are "
       "no whole parameter. A loss below a hundredth of its start has no gradient and needs none.";

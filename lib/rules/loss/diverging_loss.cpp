@@ -6,6 +6,7 @@
 
 #include "rules/rules_list.h"
 #include "rules/support/divergence_witness.h"
+#include "rules/support/loss_operators.h"
 #include "rules/support/recommendations.h"
 #include "rules/support/rule_support.h"
 #include "stats/window.h"
@@ -17,6 +18,7 @@ constexpr const char* kId = "diverging-loss";
 constexpr std::size_t kSettled = 8;  ///< Recorded steps after a peak before its aftermath is judged.
 constexpr std::size_t kNoiseLosses = 5;
 constexpr double kStill = 0.95;      ///< Aftermath: still at this share of the level on which it settled.
+constexpr double kGuess = 1.05;      ///< Share of what guessing costs up to which a contrastive loss may rise.
 constexpr double kCollapsed = 0.01;  ///< Aftermath: gradient norm over its healthy median.
 
 class DivergingLoss final : public Judge {
@@ -31,6 +33,8 @@ class DivergingLoss final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     if (steps_ == 0) run_ = run.info;
+    operators_.observe(record);
+    if (const double classes = record.at(Quantity::kTargetClasses); std::isfinite(classes)) classes_ = classes;
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const double loss = record.at(Quantity::kLoss);
     const bool nonfinite = record.at(Quantity::kLossNonfinite) > 0 || std::isinf(loss);
@@ -57,6 +61,14 @@ class DivergingLoss final : public Judge {
   }
 
  private:
+  /// Of logits that no layer gives, such as similarities of the batch's own outputs, the task becomes harder as the
+  /// model changes: up to what guessing costs, nothing diverges.
+  bool is_contrast(double loss) const {
+    const LossOperator* only = operators_.only();
+    return only != nullptr && is_class_loss(only->name) && only->subject.empty() && classes_ >= 2 &&
+           loss <= kGuess * std::log(classes_);
+  }
+
   double rise(double loss) const { return loss - best_; }
   /// What counts as a doubling; for a loss near 0 the descent and the noise decide.
   double unit() const { return std::min(std::abs(start_), std::abs(best_)); }
@@ -110,7 +122,7 @@ class DivergingLoss final : public Judge {
     extreme_seen_ = extreme_seen_ || rise(loss) > far;
     if (grew_ && (high >= persist_ || (high >= 2 && rise(loss) > 10 * far)))
       conclude(Severity::kError, onset_);
-    else if (high >= warn_)
+    else if (high >= warn_ && !is_contrast(loss))
       conclude(Severity::kWarning, onset_);
   }
 
@@ -182,6 +194,8 @@ class DivergingLoss final : public Judge {
   double extreme_;
   DivergenceWitness witness_;
   double min_steps_;
+  LossOperators operators_;
+  double classes_ = NAN;
   stats::Window typical_{12};  ///< Losses that were not high; few, so that their spread is noise and not the descent.
   stats::Window smooth_{9};
   stats::Window recent_{5};
@@ -221,7 +235,8 @@ Rule diverging_loss() {
       "steps are a warning. The peak is kept: a blow-up that falls back and then neither learns nor has a gradient is "
       "an error although the last losses are low. A non-finite loss after growth is one too.";
   info.limits =
-      "A loss that rises by nature (adversarial, reinforcement learning, growing penalty) may get a warning. A spike "
+      "A loss that rises by nature (adversarial, reinforcement learning, growing penalty) may get a warning; one that "
+      "tells samples of a batch apart gets none up to what guessing costs. A spike "
       "that comes back to its level is none. Progress at the edge of stability is none.";
   info.options = {
       {"deviations", 10, "Rise above the best level, in robust standard deviations of the healthy losses.",

@@ -136,11 +136,11 @@ Rule negative_loss() {
       min_steps_option(10),
   };
   info.references = {"Ben Braiek, Khomh, TheDeepChecker, 2023"};
-  info.effects = {{"update-too-large"},     {"growing-weight"},   {"exploding-gradient"},
-                  {"diverging-loss"},       {"nonfinite-loss"},   {"nonfinite-gradient"},
-                  {"nonfinite-activation"}, {"nonfinite-weight"}, {"exploding-activation"},
-                  {"dead-units"},           {"loss-spike"},       {"nonfinite-optimizer-state"},
-                  {"saturated-activation"}, {"zero-gradient"},    {"half-precision-range"}};
+  info.effects = {
+      {"update-too-large"},     {"growing-weight"},     {"exploding-gradient"},   {"diverging-loss"},
+      {"nonfinite-loss"},       {"nonfinite-gradient"}, {"nonfinite-activation"}, {"nonfinite-weight"},
+      {"exploding-activation"}, {"dead-units"},         {"loss-spike"},           {"nonfinite-optimizer-state"},
+      {"saturated-activation"}, {"zero-gradient"},      {"half-precision-range"}, {"unbounded-loss"}};
   return make_rule<NegativeLoss>(std::move(info));
 }
 

@@ -19,12 +19,14 @@ void take_patterns(std::vector<OperatorPattern>& patterns, const std::string& na
     if (event.kind != "operator-pattern" || patterns.size() >= kMost) continue;
     const Fields fields = fields_of(event.text);
     if (field(fields, "pattern") != name) continue;
+    const std::vector<std::int64_t> along = shape_of(field(fields, "along"));
     OperatorPattern found{name,
                           operator_name(field(fields, "op")),
                           event.subject,
                           shape_of(field(fields, "left")),
                           shape_of(field(fields, "right")),
                           shape_of(field(fields, "output")),
+                          along.empty() ? -1 : along.front(),
                           event.step};
     const auto same = [&found](const OperatorPattern& other) {
       return other.subject == found.subject && other.op == found.op;

@@ -16,6 +16,7 @@ struct OperatorPattern {
   std::vector<std::int64_t> left;
   std::vector<std::int64_t> right;
   std::vector<std::int64_t> output;
+  std::int64_t along = -1;  ///< Dimension; -1: the pattern is about none.
   std::int64_t step = 0;
 };
 

@@ -27,7 +27,6 @@ class BatchnormStatistics final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     if (!first_step_) first_step_ = record.step;
-    length_ = record.step - *first_step_;
     if (const double batch = record.at(Quantity::kBatchSize); batch > 0) batch_ = batch;
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     for (std::size_t i = norms_.size(); i < activations.size(); ++i)
@@ -46,15 +45,17 @@ class BatchnormStatistics final : public Judge {
   Outcome outcome() const override {
     std::vector<Finding> findings;
     std::size_t steps = 0;
+    std::int64_t last = 0;
     for (const Norm& norm : norms_) {
       steps = std::max(steps, norm.gaps.size());
+      last = std::max(last, norm.last);
       if (is_off(norm)) findings.push_back(finding(norm));
     }
     if (!findings.empty()) return unhealthy(std::move(findings), most_);
     if (steps == 0) return NotEvaluated{"no batch normalisation with running statistics was recorded in training"};
-    if (static_cast<double>(length_) < run_length_)
-      return NotEvaluated{
-          fmt::format("running statistics need {:.0f} steps to settle, the run has {}", run_length_, length_ + 1)};
+    if (static_cast<double>(last - *first_step_) < run_length_)
+      return NotEvaluated{fmt::format("running statistics need {:.0f} steps to settle, and were last seen at step {}",
+                                      run_length_, last)};
     if (static_cast<double>(steps) < min_steps_) return too_few_steps(steps, min_steps_);
     return Healthy{};
   }
@@ -80,14 +81,16 @@ class BatchnormStatistics final : public Judge {
     if (!(gap > gap_) && !(norm.gaps.median() > gap_)) norm.since.reset();
   }
 
+  /// How long its averages had had to settle when they were last seen, which need not be the run's length.
+  double settling(const Norm& norm) const { return static_cast<double>(norm.last - *first_step_); }
+
   bool is_wide(const Norm& norm) const {
-    return static_cast<double>(length_) >= run_length_ && norm.since && norm.gaps.full() && norm.gaps.median() > gap_;
+    return norm.since && settling(norm) >= run_length_ && norm.gaps.full() && norm.gaps.median() > gap_;
   }
 
   /// Averages that do not move stay where they began, which need not be far from where they should be.
   bool never_settled(const Norm& norm) const {
-    return static_cast<double>(length_) >= 2 * run_length_ && norm.gaps.full() && !norm.settled &&
-           batch_ >= large_batch_;
+    return norm.gaps.full() && settling(norm) >= 2 * run_length_ && !norm.settled && batch_ >= large_batch_;
   }
 
   bool is_off(const Norm& norm) const { return is_wide(norm) || never_settled(norm); }
@@ -143,7 +146,6 @@ class BatchnormStatistics final : public Judge {
   Alarm alarm_;
   std::vector<Norm> norms_;
   std::optional<std::int64_t> first_step_;
-  std::int64_t length_ = 0;
   double batch_ = 0;
 };
 
@@ -160,8 +162,8 @@ Rule batchnorm_statistics() {
   info.method =
       "Kullback-Leibler divergence between normal distributions with the running and with the batch's mean and "
       "variance, "
-      "mean over the channels, as the median of the last recorded steps. Judged only once a run is long enough for the "
-      "averages to settle; less far is enough where they never came near.";
+      "mean over the channels, as the median of the last recorded steps. Judged only where they were seen after the "
+      "averages had had time to settle; less far is enough where they never came near.";
   info.limits =
       "Batches of a few samples scatter around good averages by up to a nat. Warm restarts and domains that alternate "
       "from batch to batch widen the gap.";
@@ -173,7 +175,8 @@ Rule batchnorm_statistics() {
        "Ten times what batches of 32 have once the averages have settled."},
       {"large-batch", 16, "Samples from which batches are even enough for that.",
        "A sample's share of a batch's mean and variance; below 16 batches scatter by as much."},
-      {"run-length", 100, "Steps before anything is judged.", "The usual momentum of 0.1 forgets the start in 50."},
+      {"run-length", 100, "Steps after which averages must have been seen.",
+       "The usual momentum of 0.1 forgets the start in 50."},
       min_steps_option(10),
       {"max-findings", 8, "Normalisations that get a finding of their own.", "What a person reads."},
   };
