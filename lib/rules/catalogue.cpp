@@ -83,6 +83,7 @@ const std::vector<Rule>& catalogue() {
       rules::update_lost_to_rounding(),
       rules::update_too_large(),
       rules::update_too_small(),
+      rules::vanished_learning_rate(),
       rules::vanishing_activation(),
       rules::vanishing_gradient(),
       rules::wrong_mode(),

@@ -72,6 +72,7 @@ Rule unstable_learning_rate();
 Rule update_lost_to_rounding();
 Rule update_too_large();
 Rule update_too_small();
+Rule vanished_learning_rate();
 Rule vanishing_activation();
 Rule vanishing_gradient();
 Rule wrong_mode();

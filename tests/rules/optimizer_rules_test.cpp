@@ -1,4 +1,5 @@
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include "support/catch.h"
@@ -162,4 +163,47 @@ TEST_CASE("a moment that is not finite is an error from the step on", "[rules][n
   CHECK(is_healthy(judged(0)));
   CHECK(is_not_evaluated(judge("nonfinite-optimizer-state", SyntheticRun(), 40, learning,
                                [](StepRecord& record) { record.set(Quantity::kOptimizerStateNonfinite, NAN); })));
+}
+
+namespace {
+
+/// A learning rate that is a function of the step.
+Outcome scheduled(const std::function<double(std::int64_t)>& rate, std::size_t records = 60, const Loss& loss = flat) {
+  return judge("vanished-learning-rate", SyntheticRun(), records, loss,
+               [&](StepRecord& record) { record.set(Quantity::kLearningRate, rate(record.step)); });
+}
+
+double per_batch(std::int64_t step) { return 0.1 * std::pow(0.12, step / 30); }
+
+}  // namespace
+
+TEST_CASE("a schedule that is over long before the training is a warning", "[rules][vanished-learning-rate]") {
+  const Outcome outcome = scheduled(per_batch);
+  REQUIRE(is(outcome, Severity::kWarning));
+  // 0.12 to the fifth is 0.000025.
+  CHECK(first_finding(outcome).message.find("Since step 150") != std::string::npos);
+  CHECK(first_finding(outcome).first_step == 20);  // The last step with the highest rate.
+  CHECK(recommends(first_finding(outcome), "slow-schedule"));
+  const auto solved = [](std::int64_t step) { return step < 100 ? 2.3 : 0.02; };
+  CHECK(is(scheduled(per_batch, 60, solved), Severity::kInfo));
+  // Step 300 of 150 to 300 is the first that half of the run lies behind.
+  CHECK(is_healthy(scheduled(per_batch, 48)));
+  CHECK(is(scheduled(per_batch, 49), Severity::kWarning));
+  const auto early = [](std::int64_t step) { return step < 5 ? 0.1 : 1e-6; };
+  CHECK(is_healthy(scheduled(early, 29)));              // Step 100.
+  CHECK(is(scheduled(early, 30), Severity::kWarning));  // Step 110.
+}
+
+TEST_CASE("usual schedules, restarts and rates of zero have not vanished", "[rules][vanished-learning-rate]") {
+  CHECK(is_healthy(scheduled(
+      [](std::int64_t step) { return 0.05 * (1 + std::cos(M_PI * static_cast<double>(step) / 420.0)) + 1e-12; })));
+  CHECK(is_healthy(scheduled([](std::int64_t step) { return 0.1 * std::pow(0.1, step / 110); })));
+  CHECK(
+      is_healthy(scheduled([](std::int64_t step) { return step < 20 ? 1e-7 * static_cast<double>(step + 1) : 0.1; })));
+  CHECK(is_healthy(scheduled([](std::int64_t step) { return step % 100 == 0 ? 0.1 : 1e-6; })));
+  CHECK(is_healthy(scheduled([](std::int64_t step) { return step < 30 ? 0.1 : 1.1e-5; })));
+  CHECK(is(scheduled([](std::int64_t step) { return step < 30 ? 0.1 : 0.9e-5; }), Severity::kWarning));
+  CHECK(is_healthy(scheduled([](std::int64_t step) { return step < 30 ? 0.1 : 0.0; })));
+  CHECK(is_not_evaluated(scheduled(per_batch, 19)));
+  CHECK(is_not_evaluated(scheduled([](std::int64_t) { return NAN; })));
 }

@@ -162,12 +162,12 @@ TEST_CASE("one layer with another scale, few layers and single steps are no grow
 namespace {
 
 Outcome attention(std::size_t records, const Loss& loss, double from, double to, double one_hot,
-                  std::size_t softmax = 1) {
+                  std::size_t softmax = 1, std::int64_t onset = 200) {
   SyntheticRun run;
   run.run.of(Axis::kActivation)[softmax].kind = "_softmax";
   return judge("attention-logit-growth", run, records, loss, [=](StepRecord& record) {
-    record.set(Quantity::kActivationLogitStd, softmax, record.step < 200 ? from : to);
-    record.set(Quantity::kActivationSaturatedFraction, softmax, record.step < 200 ? 0.1 : one_hot);
+    record.set(Quantity::kActivationLogitStd, softmax, record.step < onset ? from : to);
+    record.set(Quantity::kActivationSaturatedFraction, softmax, record.step < onset ? 0.1 : one_hot);
   });
 }
 
@@ -187,6 +187,12 @@ TEST_CASE("attention whose logits grow until it is one-hot is a warning", "[rule
   CHECK(is_healthy(attention(60, flat, 2.6, 25, 0.95)));
   CHECK(is_healthy(attention(60, flat, 2, 25, 0.89)));
   CHECK(is(attention(60, flat, 2, 25, 0.91), Severity::kWarning));
+  // Within a few steps it is the learning rate, whatever else.
+  const auto first_advice = [](std::int64_t onset) {
+    return first_finding(attention(60, flat, 2, 25, 0.95, 1, onset)).recommendations.at(0).id;
+  };
+  CHECK(first_advice(40) == "lower-learning-rate");
+  CHECK(first_advice(50) == "qk-norm");
 }
 
 TEST_CASE("the classifier's softmax may be sharp", "[rules][attention-logit-growth]") {

@@ -105,6 +105,7 @@ const std::map<std::string, Fix>& fixes() {
       {"rescale-target", [](const Recommendation& a, Settings& s) { s.target_normalization = normalization(a); }},
       {"scale-init", scale_init},
       {"shuffle-data", [](auto&, Settings& s) { s.shuffled = true; }},
+      {"slow-schedule", [](auto&, Settings& s) { s.decay = 1; }},
       {"softmax-over-classes", use_logits},
       {"train-mode", [](auto&, Settings& s) { s.train_mode = true; }},
       {"unfreeze", [](auto&, Settings& s) { s.frozen_first = false; }},

@@ -37,6 +37,7 @@ const std::vector<Healthy>& healthy() {
       supervised(
           "blobs-accumulation", [](S& s) { s.accumulate = 4, s.batch = 16; }, true),
       supervised("blobs-warm-up-cosine", [](S& s) { s.warm_up = 50, s.cosine = true, s.lr = 0.1; }),
+      supervised("blobs-exponential-decay", [](S& s) { s.decay = 0.98, s.lr = 0.1; }),
       supervised("blobs-label-smoothing", [](S& s) { s.label_smoothing = 0.1; }),
       supervised("blobs-frozen-first", [](S& s) { s.frozen_first = true; }),
       supervised("blobs-summed-loss", [](S& s) { s.sum = true, s.lr = 0.002; }),

@@ -69,6 +69,7 @@ struct Settings {
   std::string optimized = "all";  ///< "all", "last" (layer only), "stale" (tensors that the model no longer has).
   std::int64_t warm_up = 0;       ///< Steps of a linear warm-up.
   bool cosine = false;
+  double decay = 1;  ///< Of the learning rate, each step.
 
   // The loop.
   std::int64_t steps = 300;

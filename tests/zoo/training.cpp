@@ -133,7 +133,8 @@ class Trainer {
         settings_.cosine
             ? 0.5 * (1 + std::cos(M_PI * static_cast<double>(step_) / static_cast<double>(settings_.steps)))
             : 1;
-    for (auto& group : optimizer_->param_groups()) group.options().set_lr(settings_.lr * warm * cosine);
+    const double decay = std::pow(settings_.decay, static_cast<double>(step_));
+    for (auto& group : optimizer_->param_groups()) group.options().set_lr(settings_.lr * warm * cosine * decay);
   }
 
   torch::Tensor next_batch() {

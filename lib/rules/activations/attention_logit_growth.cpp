@@ -16,6 +16,7 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "attention-logit-growth";
+constexpr std::int64_t kSudden = 50;  ///< Steps.
 
 class AttentionLogitGrowth final : public Judge {
  public:
@@ -28,6 +29,7 @@ class AttentionLogitGrowth final : public Judge {
 
   void observe(const Run& run, const StepRecord& record) override {
     harm_.observe(run, record);
+    if (!first_step_) first_step_ = record.step;
     if (const double rate = record.at(Quantity::kLearningRate); std::isfinite(rate)) rate_ = rate;
     const std::vector<Subject>& activations = run.of(Axis::kActivation);
     for (std::size_t i = known_; i < activations.size(); ++i)
@@ -121,8 +123,11 @@ class AttentionLogitGrowth final : public Judge {
         "const auto unit = [](const torch::Tensor& t) { return torch::layer_norm(t, {t.size(-1)}); };\n"
         "x = torch::matmul(unit(x), unit(x).transpose(-2, -1)) / std::sqrt(static_cast<double>(x.size(-1)));";
     norm.confidence = 0.7;
-    finding.recommendations.push_back(std::move(norm));
-    finding.recommendations.push_back(lower_learning_rate(rate_, 3, 0.4));
+    // What takes thousands of steps is attention's own instability; within a few, steps were far too long.
+    if (*softmax.since - *first_step_ < kSudden)
+      finding.recommendations = {lower_learning_rate(rate_, 30, 0.45), std::move(norm)};
+    else
+      finding.recommendations = {std::move(norm), lower_learning_rate(rate_, 3, 0.4)};
     return finding;
   }
 
@@ -136,6 +141,7 @@ class AttentionLogitGrowth final : public Judge {
   std::vector<Softmax> softmaxes_;
   std::size_t known_ = 0;
   std::optional<double> rate_;
+  std::optional<std::int64_t> first_step_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "rules/support/alarm.h"
 #include "rules/support/loss_operators.h"
 #include "rules/support/new_finding.h"
+#include "rules/support/recommendations.h"
 #include "rules/support/rule_support.h"
 
 namespace gradhealth::rules {
@@ -70,14 +71,8 @@ class ConstantTarget final : public Judge {
         "for (const auto& batch : *loader)\n"
         "  std::cout << torch::bincount(batch.target.flatten()) << '\\n';  // samples of each class";
     loader.confidence = 0.8;
-    Recommendation order;
-    order.id = "shuffle-data";
+    Recommendation order = shuffle_data(std::max(1.0, std::round(seen_ / static_cast<double>(steps_))));
     order.text = "If the data are sorted by class, shuffle them: give the loader a RandomSampler.";
-    order.why = "The first class of a sorted set looks the same.";
-    order.code = fmt::format(
-        "auto shuffled = torch::data::make_data_loader<torch::data::samplers::RandomSampler>(\n"
-        "    dataset, torch::data::DataLoaderOptions().batch_size({:.0f}));",
-        std::max(1.0, std::round(seen_ / static_cast<double>(steps_))));
     order.confidence = 0.5;
     finding.recommendations = {std::move(loader), std::move(order)};
     return finding;

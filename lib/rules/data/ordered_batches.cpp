@@ -10,6 +10,7 @@
 #include "rules/support/loss_evidence.h"
 #include "rules/support/loss_harm.h"
 #include "rules/support/new_finding.h"
+#include "rules/support/recommendations.h"
 #include "rules/support/rule_support.h"
 #include "rules/support/tally.h"
 
@@ -102,18 +103,7 @@ class OrderedBatches final : public Judge {
       finding.evidence.push_back(
           evidence("jumps of the loss above its start", static_cast<double>(jumps_), "≥", 2, Quantity::kLoss));
     }
-    Recommendation advice;
-    advice.id = "shuffle-data";
-    advice.text = "Shuffle the training data: give the loader a RandomSampler.";
-    advice.why =
-        "Gradients of sorted data point to one class at a time; the model forgets the last class while it learns the "
-        "next.";
-    advice.code = fmt::format(
-        "auto shuffled = torch::data::make_data_loader<torch::data::samplers::RandomSampler>(\n"
-        "    dataset, torch::data::DataLoaderOptions().batch_size({:.0f}));",
-        latest_batch_);
-    advice.confidence = 0.9;
-    finding.recommendations.push_back(std::move(advice));
+    finding.recommendations.push_back(shuffle_data(latest_batch_));
     return finding;
   }
 

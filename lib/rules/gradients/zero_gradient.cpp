@@ -16,6 +16,9 @@ namespace gradhealth::rules {
 namespace {
 
 constexpr const char* kId = "zero-gradient";
+constexpr const char* kListZeros =
+    "for (const auto& p : net->named_parameters())\n"
+    "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
 constexpr double kMostlyDead = 0.9;  ///< Share of a layer's units: what lies in front of it gets next to nothing.
 
 class ZeroGradient final : public Judge {
@@ -210,9 +213,7 @@ class ZeroGradient final : public Judge {
     advice.id = "leave-bias";
     advice.text = "Nothing needs to be done. If outputs are not meant to be compared, look at the loss.";
     advice.why = "Such a bias stays where it began; a layer without it would do the same.";
-    advice.code =
-        "for (const auto& p : net->named_parameters())\n"
-        "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
+    advice.code = kListZeros;
     advice.confidence = 0.7;
     return advice;
   }
@@ -244,9 +245,7 @@ class ZeroGradient final : public Judge {
         fmt::format("Look at what lies between {} and the loss: a factor 0, a mask, a clamp, a rounding or an argmax.",
                     module.empty() ? "the parameters" : module);
     advice.why = "It does take part in the loss, but through something whose derivative is 0 everywhere.";
-    advice.code =
-        "for (const auto& p : net->named_parameters())\n"
-        "  if (p.value().grad().defined() && !p.value().grad().any().item<bool>()) std::cerr << p.key() << \": 0\\n\";";
+    advice.code = kListZeros;
     advice.confidence = 0.5;
     return advice;
   }

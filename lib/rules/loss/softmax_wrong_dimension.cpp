@@ -48,10 +48,8 @@ class SoftmaxWrongDimension final : public Judge {
         new_finding(kId, Severity::kError, 0.95, {{}, {}, pattern.subject}, {pattern.step, last_step_}, {});
     finding.message = fmt::format(
         "{} was taken along dimension {} of predictions of the shape {}, over {}, while the loss has its {} classes "
-        "along "
-        "dimension {}: what it calls probabilities of a sample's classes do not sum to 1, and the loss cannot fall as "
-        "it "
-        "should.",
+        "along dimension {}: what it calls probabilities of a sample's classes do not sum to 1, and the loss cannot "
+        "fall as it should.",
         pattern.op, pattern.along, shape_text(pattern.left),
         pattern.along == 0 ? "the samples of the batch" : "the positions",
         classes < pattern.left.size() ? pattern.left[classes] : 0, classes);

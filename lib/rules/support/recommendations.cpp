@@ -91,6 +91,21 @@ Recommendation add_weight_decay(const std::string& optimizer, std::optional<doub
   return advice;
 }
 
+Recommendation shuffle_data(double batch) {
+  Recommendation advice;
+  advice.id = "shuffle-data";
+  advice.text = "Shuffle the training data: give the loader a RandomSampler.";
+  advice.why =
+      "Gradients of sorted data point to one class at a time; the model forgets the last class while it learns the "
+      "next.";
+  advice.code = fmt::format(
+      "auto shuffled = torch::data::make_data_loader<torch::data::samplers::RandomSampler>(\n"
+      "    dataset, torch::data::DataLoaderOptions().batch_size({:.0f}));",
+      batch);
+  advice.confidence = 0.9;
+  return advice;
+}
+
 Recommendation he_init(const std::vector<std::string>& weights) {
   Recommendation advice;
   advice.id = "he-init";

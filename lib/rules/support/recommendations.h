@@ -21,6 +21,9 @@ Recommendation lower_learning_rate(std::optional<double> rate, double divisor, d
 Recommendation add_weight_decay(const std::string& optimizer, std::optional<double> rate,
                                 std::optional<double> momentum, std::optional<double> decay = std::nullopt);
 
+/// A loader that takes samples in random order. @param batch its samples.
+Recommendation shuffle_data(double batch);
+
 /// He initialisation of these weights.
 Recommendation he_init(const std::vector<std::string>& weights);
 
