@@ -12,8 +12,9 @@ constexpr std::int64_t kMostInterval = 100;
 constexpr std::int64_t kMostFactor = 1024;
 constexpr double kSmoothing = 0.2;
 constexpr std::int64_t kSearchSteps = 500;  ///< An epoch of a small data set.
-// What recording does to the caches shows in the training, not in the monitor's own time: of models whose step takes tens
-// of milliseconds, bench_overhead finds up to half as much again as the monitor measures, give or take several per cent.
+// What recording does to the caches shows in the training, not in the monitor's own time: of models whose step takes
+// tens of milliseconds, bench_overhead finds up to half as much again as the monitor measures, give or take several per
+// cent.
 constexpr double kCostPerMeasured = 2;
 
 }  // namespace
@@ -48,7 +49,8 @@ bool Schedule::observe_cost(std::int64_t step, double own_seconds, double step_s
   mean_own_ += (first ? 1 : kSmoothing) * (own_seconds - mean_own_);
   mean_step_ += (first ? 1 : kSmoothing) * (step_seconds - mean_step_);
   if (options_.every != 0 || options_.budget <= 0 || step - options_.first_step < kDenseStart) return false;
-  const double share = kCostPerMeasured * mean_own_ / (mean_step_ * static_cast<double>(interval(step)));
+  const double recorded = skipped_ ? 2 : 1;
+  const double share = kCostPerMeasured * recorded * mean_own_ / (mean_step_ * static_cast<double>(interval(step)));
   if (share <= options_.budget || cost_factor_ >= kMostFactor) return false;
   cost_factor_ *= 2;
   return true;
@@ -75,6 +77,12 @@ void Schedule::suspect(std::int64_t step) {
   if (options_.every != 0 || step < next_suspicion_) return;
   dense_until_ = step + 1 + kSuspicionSteps;
   next_suspicion_ = step + kSuspicionPause;
+}
+
+void Schedule::note_skipped_update(std::int64_t step) {
+  if (options_.every != 0) return;
+  skipped_ = true;
+  dense_until_ = std::max(dense_until_, step + 2);
 }
 
 void Schedule::search(std::int64_t step) {

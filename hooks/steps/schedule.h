@@ -39,9 +39,12 @@ class Schedule {
   bool exact(std::int64_t step) const;
   /// Something looks wrong: the next steps are read whole, and recorded one by one unless the interval is fixed.
   void suspect(std::int64_t step);
-  /// The loss is not finite: once a run, hundreds of steps are recorded one by one unless the interval is fixed, so that
-  /// a bad sample is seen when its turn comes again. There is nothing left to be slowed down.
+  /// The loss is not finite: once a run, hundreds of steps are recorded one by one unless the interval is fixed, so
+  /// that a bad sample is seen when its turn comes again. There is nothing left to be slowed down.
   void search(std::int64_t step);
+  /// The recorded step in progress is one that no update follows: the next one is recorded too, unless the interval is
+  /// fixed. Where every second step is such, rows at even steps alone would show no update at all.
+  void note_skipped_update(std::int64_t step);
   /// Steps between two recorded ones at `step`.
   std::int64_t interval(std::int64_t step) const;
 
@@ -57,6 +60,7 @@ class Schedule {
   std::int64_t exact_until_;
   std::int64_t next_suspicion_ = 0;
   bool searched_ = false;
+  bool skipped_ = false;  ///< Recorded steps come in pairs, once at least.
 };
 
 }  // namespace gradhealth::hooks

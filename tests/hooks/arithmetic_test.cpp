@@ -236,6 +236,21 @@ TEST_CASE("a fixed interval holds whatever recording costs", "[hooks]") {
   CHECK(recorded(schedule, 30) == std::vector<std::int64_t>{0, 7, 14, 21, 28});
 }
 
+TEST_CASE("a recorded step whose update is skipped has the next one recorded too", "[hooks]") {
+  Schedule schedule({0, 0.01, 0});
+  schedule.note_skipped_update(19);
+  CHECK(schedule.records(20));
+  CHECK_FALSE(schedule.records(21));
+  schedule.note_skipped_update(30);
+  CHECK(schedule.records(31));
+  CHECK_FALSE(schedule.records(32));
+  for (int i = 0; i < 100; ++i) schedule.observe_cost(100 + i, 0.4e-3, 1e-3);
+  CHECK(schedule.interval(200) == 160);  // Two steps of 40 %, 80 % in fact, over 160.
+  Schedule fixed({7, 0.01, 0});
+  fixed.note_skipped_update(21);
+  CHECK_FALSE(fixed.records(22));
+}
+
 TEST_CASE("recording that costs more than its budget is spaced out until it fits", "[hooks]") {
   Schedule schedule({0, 0.01, 0});
   for (int i = 0; i < 100; ++i) schedule.observe_cost(100 + i, 0.4e-3, 1e-3);

@@ -66,6 +66,47 @@ TEST_CASE("of a skipped update that leaves no operator to see, the gradients are
   CHECK(run.rows[2].at(Quantity::kBatchSize) == 10);
 }
 
+TEST_CASE("passes for adversarial examples are steps without an update, and no findings come of them",
+          "[hooks][automatic]") {
+  TemporaryDirectory directory;
+  torch::manual_seed(8);
+  nn::Sequential net(nn::Linear(6, 16), nn::ReLU(), nn::Linear(16, 3));
+  torch::optim::SGD optimizer = sgd(*net, 0.1);
+  MonitorOptions options;
+  options.messages = Messages::kNone;
+  options.budget = 0;
+  options.step = StepMode::kAutomatic;
+  Monitor monitor(*net, optimizer, directory / "run.h5", options);
+  const torch::Tensor centres = torch::randn({3, 6});
+  for (int step = 0; step < 100; ++step) {
+    const torch::Tensor y = torch::randint(3, {32});
+    const torch::Tensor x = centres.index_select(0, y) + 0.5 * torch::randn({32, 6});
+    const torch::Tensor moved = x.clone().requires_grad_();
+    torch::cross_entropy_loss(net->forward(moved), y).backward();
+    optimizer.zero_grad();
+    torch::cross_entropy_loss(net->forward(x + 0.1 * moved.grad().sign()), y).backward();
+    optimizer.step();
+  }
+  monitor.close();
+  for (const DiagnosedFinding& root : monitor.diagnosis().roots) CHECK(root.finding.severity == Severity::kInfo);
+  const Rows run(directory / "run.h5");
+  CHECK(doubts(run).size() >= 10);
+  std::size_t updates = 0;
+  std::size_t none = 0;
+  for (std::size_t row = 21; row < run.rows.size(); ++row) {
+    const double ratio = run.at(row, Quantity::kUpdateRatio, "0.weight");
+    if (run.rows[row].step % 2 == 0) {
+      CHECK(ratio == 0);
+      ++none;
+    } else if (std::isfinite(ratio)) {
+      CHECK(ratio > 0);
+      ++updates;
+    }
+  }
+  CHECK(none > 10);
+  CHECK(updates > 10);
+}
+
 TEST_CASE("sparse gradients of a skipped update are seen to go, too", "[hooks][automatic]") {
   const auto train = [](Monitors& monitors) {
     nn::Embedding embedding(nn::EmbeddingOptions(9, 4).sparse(true));
