@@ -183,6 +183,20 @@ TEST_CASE("targets that are broadcast are told before the training", "[hooks]") 
   check_told(preflight(net, Batch{torch::randn({32, 8}), torch::randn({32})}, hand_written), "broadcast-target");
 }
 
+TEST_CASE("a softmax over the samples is told before the training", "[hooks]") {
+  torch::manual_seed(13);
+  torch::nn::Sequential net(torch::nn::Linear(8, 32), torch::nn::ReLU(), torch::nn::Linear(32, 4),
+                            torch::nn::LogSoftmax(0));
+  check_told(preflight(net, classes({32, 8}, 4), torch::nn::NLLLoss()), "softmax-wrong-dimension");
+}
+
+TEST_CASE("binary targets that are pixels are told before the training", "[hooks]") {
+  torch::manual_seed(13);
+  auto net = chain<torch::nn::ReLU>(8, 32, 2, 1);
+  check_told(preflight(net, Batch{torch::randn({32, 8}), 255 * torch::rand({32, 1})}, torch::nn::BCEWithLogitsLoss()),
+             "target-out-of-range");
+}
+
 TEST_CASE("twelve sigmoid layers are told before the training", "[hooks]") {
   for (const int seed : {1, 2, 3}) {
     torch::manual_seed(seed);

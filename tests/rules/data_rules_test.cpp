@@ -397,6 +397,10 @@ TEST_CASE("targets of one class only are a warning", "[rules][constant-target]")
   const auto batch = [&](double samples) { return both(constant, always(Quantity::kBatchSize, samples)); };
   CHECK(is(judge(rule, SyntheticRun(), 20, learning, batch(10)), Severity::kWarning));
   CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 20, learning, batch(9))));
+  // Of two classes one may be rare: 46 and 47 batches of 64 are 2,944 and 3,008 targets.
+  const Fault two = both(constant, always(Quantity::kTargetClasses, 2));
+  CHECK(is_not_evaluated(judge(rule, SyntheticRun(), 46, learning, two)));
+  CHECK(is(judge(rule, SyntheticRun(), 47, learning, two), Severity::kWarning));
 }
 
 TEST_CASE("constant targets of logits that no layer gives are a contrastive loss", "[rules][constant-target]") {
