@@ -4,7 +4,6 @@
 
 #include <iterator>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <gradhealth/run_file.h>
@@ -47,7 +46,7 @@ class RunFollower::Impl {
     auto anchor = std::make_unique<Anchor>(path_);
     // HDF5 would hand out what it remembers of a file that is still open.
     stored_.reset();
-    stored_.emplace(path_);
+    stored_ = std::make_unique<run_file::StoredRun>(path_);
     const Look look{stored_->rows(), stored_->event_count(), stored_->state()};
     // Rows are never taken back: a file with fewer of them is another one.
     const bool is_new = !anchor_ || !anchor->same_file(*anchor_) || look.rows < progress_.rows;
@@ -84,7 +83,7 @@ class RunFollower::Impl {
 
   std::filesystem::path path_;
   std::unique_ptr<Anchor> anchor_;
-  std::optional<run_file::StoredRun> stored_;  ///< Empty if the last look failed.
+  std::unique_ptr<run_file::StoredRun> stored_;  ///< Null if the last look failed.
   Look last_;
   Run run_;
   run_file::Progress progress_;
