@@ -230,10 +230,8 @@ void Recording::on_moment(Moment moment) {
 }
 
 void Recording::note_doubts_of_update(Moment moment) {
-  if (moment == Moment::kUpdateSkipped) {
-    note_doubt(Doubt::kUpdateSkipped);
-    if (capture_) schedule_.note_skipped_update(step_);
-  }
+  if (moment == Moment::kUpdateSkipped) note_doubt(Doubt::kUpdateSkipped);
+  if (moment == Moment::kUpdateSkipped && capture_) schedule_.note_skipped_update(step_);
   if (!watch_->loss().defined()) note_doubt(Doubt::kLossUnknown);
   if (watch_->updates_take_turns()) note_doubt(Doubt::kUpdatesTakeTurns);
 }

@@ -49,7 +49,7 @@ bool Schedule::observe_cost(std::int64_t step, double own_seconds, double step_s
   mean_own_ += (first ? 1 : kSmoothing) * (own_seconds - mean_own_);
   mean_step_ += (first ? 1 : kSmoothing) * (step_seconds - mean_step_);
   if (options_.every != 0 || options_.budget <= 0 || step - options_.first_step < kDenseStart) return false;
-  const double recorded = skipped_ ? 2 : 1;
+  const double recorded = step == skipped_step_ || step == skipped_step_ + 1 ? 2 : 1;
   const double share = kCostPerMeasured * recorded * mean_own_ / (mean_step_ * static_cast<double>(interval(step)));
   if (share <= options_.budget || cost_factor_ >= kMostFactor) return false;
   cost_factor_ *= 2;
@@ -81,7 +81,7 @@ void Schedule::suspect(std::int64_t step) {
 
 void Schedule::note_skipped_update(std::int64_t step) {
   if (options_.every != 0) return;
-  skipped_ = true;
+  skipped_step_ = step;
   dense_until_ = std::max(dense_until_, step + 2);
 }
 

@@ -60,7 +60,7 @@ class Schedule {
   std::int64_t exact_until_;
   std::int64_t next_suspicion_ = 0;
   bool searched_ = false;
-  bool skipped_ = false;  ///< Recorded steps come in pairs, once at least.
+  std::int64_t skipped_step_ = -2;  ///< The last recorded one without an update; it and the next are a pair.
 };
 
 }  // namespace gradhealth::hooks

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -52,6 +53,13 @@ inline Fault features(Quantity quantity, double value) {
   return [=](StepRecord& record) {
     for (std::size_t f = 0; f < 4; ++f) record.set(quantity, f, value);
   };
+}
+
+/// Of the first recommendation.
+inline double value_of(const Finding& finding, const std::string& name) {
+  for (const auto& [key, values] : finding.recommendations.at(0).values)
+    if (key == name) return values.at(0);
+  throw std::logic_error("no value " + name);
 }
 
 }  // namespace gradhealth::test

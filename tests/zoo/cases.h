@@ -34,7 +34,9 @@ struct Healthy {
   bool quick = false;
 };
 
+/// All faults: those of inputs and targets first.
 const std::vector<Fault>& faults();
+std::vector<Fault> data_faults();
 const std::vector<Healthy>& healthy();
 
 }  // namespace gradhealth::zoo

@@ -2,109 +2,11 @@
 #include "zoo/healthy_settings.h"
 
 namespace gradhealth::zoo {
+namespace {
 
-const std::vector<Fault>& faults() {
+std::vector<Fault> training_faults() {
   using S = Settings;
-  static const std::vector<Fault> all{
-      // The input.
-      {"raw-images-cnn",
-       images("cnn"),
-       [](S& s) { s.input_scale = 255; },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "conv1",
-       Harm::kMetric,
-       true},
-      {"raw-images-mlp",
-       images("mlp"),
-       [](S& s) { s.input_scale = 255; },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "fc0"},
-      {"raw-images-adam",
-       with(images("cnn"), [](S& s) { s.optimizer = "adam", s.lr = 3e-3; }),
-       [](S& s) { s.input_scale = 255; },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "conv1"},
-      {"raw-units",
-       units(),
-       [](S& s) { s.normalization.reset(); },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "fc0",
-       Harm::kMetric,
-       true},
-      {"huge-blobs", blobs(), [](S& s) { s.input_scale = 300; }, {"unnormalized-input"}, {"normalize-input"}, "fc0"},
-      {"offset-blobs",
-       with(blobs(), [](S& s) { s.lr = 0.1; }),
-       [](S& s) { s.input_offset = 100; },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "fc0"},
-      {"raw-sequences-lstm",
-       sequences("lstm"),
-       [](S& s) { s.input_scale = 1000; },
-       {"unnormalized-input"},
-       {"normalize-input"},
-       "lstm"},
-      {"double-normalized",
-       images("mlp"),
-       [](S& s) { s.input_scale = 1 / 255.0; },
-       {"double-normalized-input"},
-       {"remove-normalization"},
-       ""},
-      {"nan-in-data",
-       blobs(),
-       [](S& s) { s.bad_value = true; },
-       {"nonfinite-input"},
-       {"drop-nonfinite-samples", "drop-bad-samples"},
-       "",
-       Harm::kMetric,
-       true},
-      {"constant-input", blobs(), [](S& s) { s.constant_input = true; }, {"constant-input"}, {"check-loader"}, ""},
-      {"constant-target",
-       blobs(),
-       [](S& s) { s.constant_target = true; },
-       {"constant-target"},
-       {"check-targets"},
-       "",
-       Harm::kMetric,
-       true},
-      {"sorted-data",
-       with(blobs(), [](S& s) { s.lr = 0.1; }),
-       [](S& s) { s.shuffled = false; },
-       {"ordered-batches"},
-       {"shuffle-data"},
-       ""},
-      {"eval-input-mismatch",
-       images("cnn"),
-       [](S& s) { s.eval_scale = 255; },
-       {"eval-input-mismatch"},
-       {"normalize-evaluation"},
-       ""},
-      {"raw-targets",
-       waves(),
-       [](S& s) { s.target_scale = 300, s.target_offset = 1500; },
-       {"unnormalized-target"},
-       {"normalize-target"},
-       ""},
-      {"pixel-targets",
-       circles(),
-       [](S& s) { s.target_scale = 255; },
-       {"target-out-of-range"},
-       {"rescale-target"},
-       "",
-       Harm::kAlways,
-       true},
-      {"signed-labels",
-       circles(),
-       [](S& s) { s.target_scale = 2, s.target_offset = -1; },
-       {"target-out-of-range"},
-       {"rescale-target"},
-       "",
-       Harm::kAlways},
-
+  return {
       // The learning rate and the optimizer.
       {"high-lr-sgd",
        blobs(),
@@ -432,6 +334,17 @@ const std::vector<Fault>& faults() {
        {"guard-derivative"},
        ""},
   };
+}
+
+}  // namespace
+
+const std::vector<Fault>& faults() {
+  static const std::vector<Fault> all = [] {
+    std::vector<Fault> list = data_faults();
+    const std::vector<Fault> others = training_faults();
+    list.insert(list.end(), others.begin(), others.end());
+    return list;
+  }();
   return all;
 }
 

@@ -108,15 +108,12 @@ Rule constant_target() {
       "Every sample has the same class: the labels were not read, or come from one class's files. The loss falls to "
       "nothing at once, and the model has learnt nothing.";
   info.method =
-      "Entropy of the class frequencies over all recorded steps is 0, after enough of them and of samples. "
-      "Only "
-      "where the loss compares a layer's own outputs with class indices.";
+      "Entropy of the class frequencies over all recorded steps is 0, after enough of them and of samples. Only where "
+      "the loss compares a layer's own outputs with class indices.";
   info.limits =
       "The first class of data that are sorted looks the same, until the second one comes. Very rare classes may be "
-      "missing "
-      "from the recorded steps. Targets of binary and squared losses are not judged: adversarial trainings have "
-      "constant "
-      "ones.";
+      "missing from the recorded steps. Targets of binary and squared losses are not judged: adversarial trainings "
+      "have constant ones.";
   info.options = {
       {"samples", 200, "Targets that must have been seen.",
        "A class of 2 % is missing from 200 with probability 0.02."},

@@ -35,6 +35,7 @@ class Course {
     kept_.push_back(point);
   }
 
+  double latest() const { return latest_.loss; }
   /// Fall per step between two fractions (0 … 1) of the steps; NaN if no time lies between.
   double fall(double from, double to) const {
     const Point a = at(from);
@@ -74,14 +75,13 @@ class UnboundedLoss final : public Judge {
     const bool deep = loss_.latest() < limit();
     if (deep && deep_steps_ == 0) since_ = record.step;
     deep_steps_ = deep ? deep_steps_ + 1 : 0;
-    falls_ = goes_on();
-    alarm_.set(falls_ ? 1 : 0);
+    alarm_.set(goes_on() ? 1 : 0);
   }
 
   std::size_t alarms() const override { return alarm_.count(); }
 
   Outcome outcome() const override {
-    if (falls_) return unhealthy({finding()});
+    if (goes_on()) return unhealthy({finding()});
     if (!loss_.recorded()) return NotEvaluated{"no loss was recorded"};
     if (static_cast<double>(loss_.count()) < min_steps_) return too_few_steps(loss_.count(), min_steps_);
     return Healthy{};
@@ -90,14 +90,15 @@ class UnboundedLoss final : public Judge {
  private:
   double limit() const { return -fall_ * std::max(std::abs(loss_.start()), 1.0); }
 
-  bool goes_on() {
-    if (declared_ || deep_steps_ < kDeepSteps || static_cast<double>(loss_.count()) < min_steps_) return false;
+  /// Of the last third of the steps over the third before; NaN if the loss did not fall then.
+  double pace() const {
     const double before = course_.fall(1 / 3.0, 2 / 3.0);
-    const double now = course_.fall(2 / 3.0, 1);
-    if (!(before > 0) || !(now >= pace_ * before)) return false;
-    level_ = loss_.latest();
-    ratio_ = now / before;
-    return true;
+    return before > 0 ? course_.fall(2 / 3.0, 1) / before : NAN;
+  }
+
+  bool goes_on() const {
+    return !declared_ && deep_steps_ >= kDeepSteps && static_cast<double>(loss_.count()) >= min_steps_ &&
+           pace() >= pace_;
   }
 
   Finding finding() const {
@@ -107,9 +108,9 @@ class UnboundedLoss final : public Judge {
             "The loss has fallen from {} to {} and does not slow down: in the last third of the steps it falls {} "
             "times as fast as in the third before. It has no lowest value, so that training it makes outputs and "
             "weights ever larger.",
-            number(loss_.start()), number(level_), number(ratio_)));
-    finding.evidence.push_back(evidence("loss", level_, "<", limit(), Quantity::kLoss));
-    finding.evidence.push_back(evidence("fall per step in the last third, over that in the third before", ratio_, "≥",
+            number(loss_.start()), number(course_.latest()), number(pace())));
+    finding.evidence.push_back(evidence("loss", course_.latest(), "<", limit(), Quantity::kLoss));
+    finding.evidence.push_back(evidence("fall per step in the last third, over that in the third before", pace(), "≥",
                                         pace_, Quantity::kLoss));
     Recommendation advice;
     advice.id = "bound-loss-terms";
@@ -134,11 +135,8 @@ class UnboundedLoss final : public Judge {
   Course course_;
   Alarm alarm_;
   bool declared_ = false;
-  bool falls_ = false;
   std::size_t deep_steps_ = 0;  ///< Latest ones in a row.
   std::int64_t since_ = 0;      ///< The first of them.
-  double level_ = NAN;
-  double ratio_ = NAN;
   std::int64_t last_step_ = 0;
 };
 
@@ -150,12 +148,10 @@ Rule unbounded_loss() {
   info.title = "Loss falls without end";
   info.meaning =
       "The loss is far below zero and falls ever faster. Something in it is rewarded without limit: a term with the "
-      "wrong "
-      "sign, or one given values outside its domain. It looks like progress until the numbers overflow.";
+      "wrong sign, or one given values outside its domain. It looks like progress until the numbers overflow.";
   info.method =
       "The loss has fallen to a thousand times its start's size below zero (at least -1000), and in the last third of "
-      "the "
-      "steps it falls at least as fast as in the third before. Negative log-densities slow down instead.";
+      "the steps it falls at least as fast as in the third before. Negative log-densities slow down instead.";
   info.limits =
       "Losses declared adversarial or reinforcement are not judged. Where the operator tells that a sign was turned or "
       "targets are out of range, those rules are the cause.";
