@@ -1,5 +1,6 @@
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -15,11 +16,18 @@
 /// Comparing the replicas of a data-parallel training while it runs, through c10d.
 namespace gradhealth {
 
-/// All-gathers over a c10d process group: c10d::ProcessGroup, or a backend such as c10d::ProcessGroupGloo.
+/// All-gathers over a c10d process group: c10d::ProcessGroup, or a backend such as c10d::ProcessGroupGloo. Has the
+/// process ignore SIGPIPE where nobody has decided about it, so that another rank's death is an error here, not the
+/// end.
 template <class Group>
 class GroupExchange final : public RankExchange {
  public:
-  GroupExchange(c10::intrusive_ptr<Group> group, at::Device device) : group_(std::move(group)), device_(device) {}
+  GroupExchange(c10::intrusive_ptr<Group> group, at::Device device) : group_(std::move(group)), device_(device) {
+    // Gloo writes to the connection of a rank that has died: by default that signal ends the process. What it ignores
+    // or handles already stays so.
+    struct sigaction now {};
+    if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+  }
 
   void start(const std::vector<double>& mine) override {
     Pending& pending = pending_.emplace_back();
