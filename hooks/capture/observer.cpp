@@ -15,6 +15,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 
+#include "hooks/muted.h"
 #include "hooks/origin/operator_trace.h"
 
 namespace gradhealth::hooks {
@@ -90,7 +91,7 @@ TensorPointers tensors_in(c10::ArrayRef<c10::IValue> values, std::size_t count) 
 /// Our own tensor operators are neither differentiated nor observed.
 struct Quiet {
   at::NoGradGuard no_grad;
-  at::DisableRecordFunctionGuard no_record;
+  Muted muted;
 };
 
 template <typename Body>
@@ -141,6 +142,7 @@ std::unique_ptr<at::ObserverContext> start_evaluation(ThreadState& thread, const
 }
 
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
+  if (Muted::now()) return nullptr;
   ThreadState& thread = thread_state();
   if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
     thread.backward.push_back(std::string_view(function.name()).find("CppNode<") != std::string_view::npos);
@@ -177,6 +179,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
 }
 
 void end(const at::RecordFunction& function, at::ObserverContext* base) {
+  if (Muted::now()) return;
   ThreadState& thread = thread_state();
   if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
     if (!thread.backward.empty()) thread.backward.pop_back();

@@ -12,6 +12,7 @@
 
 #include "hooks/capture/gradient_hook.h"
 #include "hooks/capture/operator_kinds.h"
+#include "hooks/muted.h"
 #include "hooks/statistics/reading.h"
 
 namespace gradhealth::hooks {
@@ -54,7 +55,7 @@ std::optional<Claim> StepCapture::begin(std::string_view op, c10::ArrayRef<const
 void StepCapture::read_input(std::string_view op, Claim& claim) {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Muted muted;
   const Units units = counts_channels(op) ? Units::kChannels : Units::kLastDimension;
   claim.input = read_input(*claim.data, units, std::string(op));
   add_time((std::chrono::steady_clock::now() - start).count());

@@ -6,10 +6,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/variable.h>
+
+#include "hooks/muted.h"
 
 namespace gradhealth::hooks {
 namespace {
@@ -95,7 +96,7 @@ std::vector<std::shared_ptr<const OperatorRecord>> GradientTrace::watch(
 void GradientTrace::ran(Node& node, const std::shared_ptr<const OperatorRecord>& forward,
                         const std::vector<at::Tensor>& grad_inputs, const std::vector<at::Tensor>& grad_outputs) {
   const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Muted muted;
   auto record = std::make_shared<OperatorRecord>();
   record->op = forward->op;
   record->place = forward->place;

@@ -16,6 +16,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 
+#include "hooks/muted.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -58,7 +60,7 @@ template <typename Body>
 void without_throwing(FlightRecorder& recorder, Body&& body) {
   const auto start = std::chrono::steady_clock::now();
   try {
-    const at::DisableRecordFunctionGuard no_record;
+    const Muted muted;
     body();
   } catch (const std::exception& error) {
     recorder.fail(error.what());
@@ -69,7 +71,7 @@ void without_throwing(FlightRecorder& recorder, Body&& body) {
 }
 
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
-  if (depth > 0 || !at::GradMode::is_enabled()) return nullptr;
+  if (Muted::now() || depth > 0 || !at::GradMode::is_enabled()) return nullptr;
   Recorders interested;
   if (only) {
     interested.push_back(only);

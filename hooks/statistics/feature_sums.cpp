@@ -1,6 +1,7 @@
 #include "hooks/statistics/feature_sums.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -15,7 +16,9 @@ namespace {
 
 constexpr std::int32_t kInfinityBits = 0x7f800000;
 constexpr std::int32_t kAlwaysIntegerBits = 0x4b000000;  // 2^23: no float beyond has a fraction.
-constexpr std::int64_t kColumnsAtOnce = 64;              // Whose sums stay in the first level of cache.
+constexpr std::int64_t kLanes = 8;                       // Whose sums stay in registers.
+constexpr std::int64_t kGroups = 8;                      // Of lanes: columns whose rows stay in the nearest cache, …
+constexpr std::int64_t kRowsOfGroups = 32;               // … so many of them.
 constexpr std::int64_t kRowsAtOnce = 1 << 20;            // So that 32 bits count them.
 
 GRADHEALTH_INLINE std::int32_t magnitude_bits(float x) {
@@ -26,37 +29,23 @@ GRADHEALTH_INLINE std::int32_t magnitude_bits(float x) {
 
 /// Sums over neighbouring columns, or over the lanes of one feature.
 struct Lanes {
-  double sum[kColumnsAtOnce] = {};
-  double sum_squares[kColumnsAtOnce] = {};
-  float min[kColumnsAtOnce];
-  float max[kColumnsAtOnce];
-  std::int32_t finite[kColumnsAtOnce] = {};
-  std::int32_t integers[kColumnsAtOnce] = {};
+  double sum[kLanes] = {};
+  double sum_squares[kLanes] = {};
+  float min[kLanes];
+  float max[kLanes];
+  std::int32_t finite[kLanes] = {};
+  std::int32_t integers[kLanes] = {};
 
   Lanes() {
-    std::fill_n(min, kColumnsAtOnce, std::numeric_limits<float>::infinity());
-    std::fill_n(max, kColumnsAtOnce, -std::numeric_limits<float>::infinity());
+    std::fill_n(min, kLanes, std::numeric_limits<float>::infinity());
+    std::fill_n(max, kLanes, -std::numeric_limits<float>::infinity());
   }
 
-  GRADHEALTH_INLINE void add(const float* values, std::int64_t count) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float x = values[i];
-      const std::int32_t magnitude = magnitude_bits(x);
-      const bool usable = magnitude < kInfinityBits;
-      const double value = usable ? x : 0.0f;
-      sum[i] += value;
-      sum_squares[i] += value * value;
-      const float low = usable ? x : std::numeric_limits<float>::infinity();
-      const float high = usable ? x : -std::numeric_limits<float>::infinity();
-      min[i] = low < min[i] ? low : min[i];
-      max[i] = high > max[i] ? high : max[i];
-      finite[i] += usable;
-      // Compared as bits, without branches: what has a fraction is not the same after it was cut off.
-      const float small = magnitude < kAlwaysIntegerBits ? x : 0.0f;
-      const float whole = static_cast<float>(static_cast<std::int32_t>(small));
-      integers[i] += static_cast<std::int32_t>(usable) & static_cast<std::int32_t>(magnitude_bits(whole - small) == 0);
-    }
+  /// Of `rows` rows, `stride` apart, the first `lanes` values each.
+  GRADHEALTH_INLINE void add(const float* values, std::int64_t rows, std::int64_t stride, std::int64_t lanes) {
+    if (lanes == kLanes && add_if_finite(values, rows, stride)) return;
+    for (std::int64_t row = 0; row < rows; ++row)
+      for (std::int64_t lane = 0; lane < lanes; ++lane) add(lane, values[row * stride + lane]);
   }
 
   /// What lane `lane` has seen of `count` values.
@@ -70,22 +59,63 @@ struct Lanes {
     sums.nonfinite[to] += count - finite[lane];
     sums.integers[to] += integers[lane];
   }
+
+ private:
+  GRADHEALTH_INLINE void add(std::int64_t lane, float x) {
+    const bool usable = magnitude_bits(x) < kInfinityBits;
+    if (!usable) return;
+    const double value = x;
+    sum[lane] += value;
+    sum_squares[lane] += value * value;
+    min[lane] = std::min(min[lane], x);
+    max[lane] = std::max(max[lane], x);
+    ++finite[lane];
+    integers[lane] += x == std::trunc(x);
+  }
+
+  /// All lanes. @returns false and adds nothing if a value is not finite.
+  GRADHEALTH_INLINE bool add_if_finite(const float* values, std::int64_t rows, std::int64_t stride) {
+    Lanes sums = *this;  // Not to be found in memory: kept in registers.
+    std::int32_t largest[kLanes] = {};
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const float* here = values + row * stride;
+#pragma omp simd
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        const float x = here[lane];
+        const std::int32_t magnitude = magnitude_bits(x);
+        largest[lane] = largest[lane] > magnitude ? largest[lane] : magnitude;
+        const double value = x;
+        sums.sum[lane] += value;
+        sums.sum_squares[lane] += value * value;
+        sums.min[lane] = x < sums.min[lane] ? x : sums.min[lane];
+        sums.max[lane] = x > sums.max[lane] ? x : sums.max[lane];
+        // What has a fraction is not the same after it was cut off; beyond 2^23 no float has one.
+        const float small = magnitude < kAlwaysIntegerBits ? x : 0.0f;
+        sums.integers[lane] += static_cast<float>(static_cast<std::int32_t>(small)) == small;
+      }
+    }
+    for (const std::int32_t magnitude : largest)
+      if (magnitude >= kInfinityBits) return false;
+    *this = sums;
+    for (std::int32_t& count : finite) count += static_cast<std::int32_t>(rows);
+    return true;
+  }
 };
 
 /// [rows × columns × positions], a feature per column: for images, whose planes are contiguous.
 GRADHEALTH_INLINE void planes_body(const float* data, std::int64_t rows, std::int64_t columns, std::int64_t positions,
                                    FeatureSums& sums) {
-  const std::int64_t whole = positions / kColumnsAtOnce * kColumnsAtOnce;
-  const std::int64_t rest = positions - whole;
+  const std::int64_t whole = positions / kLanes;
+  const std::int64_t rest = positions % kLanes;
   for (std::int64_t column = 0; column < columns; ++column) {
     Lanes lanes;
     for (std::int64_t row = 0; row < rows; ++row) {
       const float* values = data + (row * columns + column) * positions;
-      for (std::int64_t begin = 0; begin < whole; begin += kColumnsAtOnce) lanes.add(values + begin, kColumnsAtOnce);
-      lanes.add(values + whole, rest);
+      lanes.add(values, whole, kLanes, kLanes);
+      lanes.add(values + whole * kLanes, 1, kLanes, rest);
     }
-    for (std::int64_t lane = 0; lane < std::min(positions, kColumnsAtOnce); ++lane)
-      lanes.move_to(sums, column, lane, rows * (whole / kColumnsAtOnce + (lane < rest ? 1 : 0)));
+    for (std::int64_t lane = 0; lane < std::min(positions, kLanes); ++lane)
+      lanes.move_to(sums, column, lane, rows * (whole + (lane < rest ? 1 : 0)));
   }
 }
 
@@ -93,16 +123,18 @@ GRADHEALTH_INLINE void planes_body(const float* data, std::int64_t rows, std::in
 GRADHEALTH_INLINE void columns_body(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
   for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
     const std::int64_t some = std::min(kRowsAtOnce, rows - first);
-    for (std::int64_t begin = 0; begin < columns; begin += kColumnsAtOnce) {
-      const std::int64_t width = std::min(kColumnsAtOnce, columns - begin);
-      const float* values = data + first * columns + begin;
-      Lanes lanes;
-      if (width == kColumnsAtOnce) {  // A loop of known length.
-        for (std::int64_t row = 0; row < some; ++row) lanes.add(values + row * columns, kColumnsAtOnce);
-      } else {
-        for (std::int64_t row = 0; row < some; ++row) lanes.add(values + row * columns, width);
+    for (std::int64_t begin = 0; begin < columns; begin += kGroups * kLanes) {
+      const std::int64_t width = std::min(kGroups * kLanes, columns - begin);
+      std::array<Lanes, kGroups> groups;
+      for (std::int64_t row = 0; row < some; row += kRowsOfGroups) {
+        const std::int64_t count = std::min(kRowsOfGroups, some - row);
+        const float* values = data + (first + row) * columns + begin;
+        for (std::int64_t column = 0; column < width; column += kLanes)
+          groups[static_cast<std::size_t>(column / kLanes)].add(values + column, count, columns,
+                                                                std::min(kLanes, width - column));
       }
-      for (std::int64_t lane = 0; lane < width; ++lane) lanes.move_to(sums, begin + lane, lane, some);
+      for (std::int64_t column = 0; column < width; ++column)
+        groups[static_cast<std::size_t>(column / kLanes)].move_to(sums, begin + column, column % kLanes, some);
     }
   }
 }

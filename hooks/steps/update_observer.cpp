@@ -16,6 +16,8 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
+#include "hooks/muted.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -56,7 +58,7 @@ template <typename Visit>
 void for_each(const std::vector<std::weak_ptr<UpdateWatch>>& watches, Visit&& visit) noexcept {
   std::shared_ptr<UpdateWatch> current;
   try {
-    const at::DisableRecordFunctionGuard no_record;
+    const Muted muted;
     for (const std::weak_ptr<UpdateWatch>& weak : watches)
       if ((current = weak.lock())) visit(current);
   } catch (...) {
@@ -116,7 +118,7 @@ void show_write(ThreadState& thread, const char* op, const at::Tensor& target) {
 
 /// Before any operator outside of backward, while gradients wait.
 void look_at_waiting(ThreadState& thread) {
-  const at::DisableRecordFunctionGuard no_record;
+  const Muted muted;
   const auto is_over = [](const auto& entry) {
     const std::shared_ptr<UpdateWatch> watch = entry.first.lock();
     try {
@@ -138,6 +140,7 @@ void show_writes(ThreadState& thread, const at::RecordFunction& function) {
 }
 
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
+  if (Muted::now()) return nullptr;
   ThreadState& thread = thread_state();
   if (thread.watches.empty()) return nullptr;
   const char* name = function.name();

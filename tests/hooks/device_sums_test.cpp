@@ -189,6 +189,21 @@ TEST_CASE("a device sums the same features of an input as the CPU", "[hooks]") {
   check_input(torch::randn({3, kMostFeatures + 1}), Units::kLastDimension);
   check_input(torch::randint(9, {4, 3}), Units::kLastDimension);  // Indices have no features.
   check_input(torch::empty({0, 3}), Units::kLastDimension);
+  // Wide enough that the CPU takes several columns or positions at once, with and without what it has to leave out.
+  const torch::Tensor wide = torch::randn({70, 21});
+  wide.select(1, 3).round_();
+  wide.select(1, 10).fill_(3e9);
+  check_input(wide, Units::kLastDimension);
+  wide[40][9] = kNan;
+  wide[66][2] = -kInf;
+  wide[69][20] = kInf;
+  check_input(wide, Units::kLastDimension);
+  const torch::Tensor images = torch::randn({3, 2, 7, 11});
+  images[1][0].round_();
+  check_input(images, Units::kChannels);
+  images[2][1][3][3] = kInf;
+  images[0][0][6][10] = kNan;
+  check_input(images, Units::kChannels);
 }
 
 TEST_CASE("the first bad value of an input is found across the pieces it is read in", "[hooks]") {

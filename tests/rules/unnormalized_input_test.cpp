@@ -135,6 +135,16 @@ TEST_CASE("thresholds of scale hold from both sides", "[rules][unnormalized-inpu
            Severity::kWarning));
 }
 
+TEST_CASE("of a long run, the last step counts like the first one", "[rules][unnormalized-input]") {
+  // The mean over all steps passes 5 with the last of 400 records, and no earlier.
+  const auto grows = [](StepRecord& r) { input(r.step < nth_step(398) ? 4.98 : 10, 0.1, 0, 12)(r); };
+  CHECK(is_healthy(judge(kRule, SyntheticRun(), 399, learning, grows)));
+  const Outcome outcome = judge(kRule, SyntheticRun(), 400, learning, grows);
+  REQUIRE(is(outcome, Severity::kWarning));
+  const double mean = (398 * 4.98 + 2 * 10) / 400;
+  CHECK_THAT(first_finding(outcome).evidence[0].observed, Catch::Matchers::WithinRel(mean * mean, 1e-6));
+}
+
 TEST_CASE("of many features, a few pixels that hardly ever light are no difference of scale", "[rules][unnormalized-input]") {
   SyntheticOptions options;
   options.features = 100;

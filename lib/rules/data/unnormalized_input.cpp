@@ -19,6 +19,9 @@ namespace {
 constexpr const char* kId = "unnormalized-input";
 constexpr std::size_t kFewFeatures = 16;  ///< A table of which every column counts.
 constexpr std::size_t kSilentSteps = 3;   ///< Recorded steps in a row in which a whole layer gives zeros.
+// What is pooled over many steps hardly moves with one more, and of 784 features a look takes 0.1 ms: one whenever the
+// steps have grown by a fiftieth.
+constexpr std::size_t kStepsPerLook = 50;
 
 class UnnormalizedInput final : public Judge {
  public:
@@ -39,9 +42,12 @@ class UnnormalizedInput final : public Judge {
     if (const double rate = record.at(Quantity::kLearningRate); !rate_ && std::isfinite(rate)) rate_ = rate;
     if (input_.steps() == 0) return;
     last_step_ = record.step;
-    seen_ = exempt() ? Seen{} : look();
+    if (input_.steps() >= next_look_) {
+      suspicious_ = look().symptom != Symptom::kNone;
+      next_look_ = input_.steps() + 1 + input_.steps() / kStepsPerLook;
+    }
     if (static_cast<double>(record.step - first_step_) <= consequence_steps_) observe_consequences(run, record);
-    const std::size_t state = !suspicious() ? 0 : harm() != Harm::kNone ? 2 : 1;
+    const std::size_t state = !suspicious_ ? 0 : harm() != Harm::kNone ? 2 : 1;
     alarms_ = std::max(alarms_, state);
   }
 
@@ -52,13 +58,12 @@ class UnnormalizedInput final : public Judge {
     if (is_embedding(input_.consumer()))
       return NotEvaluated{"the input are indices into an embedding, which have no scale"};
     if (exempt()) return NotEvaluated{fmt::format("the model normalises its input itself ({})", input_.consumer())};
-    if (suspicious()) return unhealthy({finding()});
+    if (const Seen seen = look(); seen.symptom != Symptom::kNone) return unhealthy({finding(seen)});
     if (static_cast<double>(input_.steps()) < min_steps_) return too_few_steps(input_.steps(), min_steps_);
     return Healthy{};
   }
 
  private:
-  bool suspicious() const { return seen_.symptom != Symptom::kNone; }
   bool exempt() const { return is_embedding(input_.consumer()) || is_norm(input_.consumer()); }
 
   enum class Symptom { kNone, kConditioning, kRms, kScaleRatio };
@@ -72,19 +77,20 @@ class UnnormalizedInput final : public Judge {
   /// The dense feature with the least value; of many, the one that a tenth of them stay below: at the border of
   /// pictures there are pixels that one sample in thousands lights.
   template <class Value>
-  const InputFeature* one_of_many(const Value& value) {
-    ranked_.clear();
+  const InputFeature* one_of_many(const Value& value) const {
+    std::vector<std::pair<double, const InputFeature*>> ranked;
     for (const InputFeature& feature : input_.all())
       if (feature.seen && !feature.constant() && !feature.sparse() && feature.values.deviation() > 0)
-        ranked_.push_back({value(feature), &feature});
-    if (ranked_.empty()) return nullptr;
-    const std::size_t place = ranked_.size() > kFewFeatures ? ranked_.size() / 10 : 0;
-    std::nth_element(ranked_.begin(), ranked_.begin() + static_cast<std::ptrdiff_t>(place), ranked_.end());
-    return ranked_[place].second;
+        ranked.push_back({value(feature), &feature});
+    if (ranked.empty()) return nullptr;
+    const std::size_t place = ranked.size() > kFewFeatures ? ranked.size() / 10 : 0;
+    std::nth_element(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(place), ranked.end());
+    return ranked[place].second;
   }
 
-  Seen look() {
+  Seen look() const {
     Seen seen;
+    if (exempt()) return seen;
     seen.widest = one_of_many([](const InputFeature& feature) { return -feature.rms(); });
     seen.narrowest = one_of_many([](const InputFeature& feature) { return feature.values.deviation(); });
     const auto is = [&seen](Symptom symptom, double observed, double threshold) {
@@ -178,8 +184,8 @@ class UnnormalizedInput final : public Judge {
     }
   }
 
-  Finding finding() const {
-    const Evidence seen = describe(seen_);
+  Finding finding(const Seen& symptom) const {
+    const Evidence seen = describe(symptom);
     const bool harmful = harm() != Harm::kNone;
     const double scale = input_.pixel_scale();
     const stats::Moments pooled = input_.pooled();
@@ -223,13 +229,13 @@ class UnnormalizedInput final : public Judge {
   Layers layers_;
   stats::Window relative_{20};
   std::vector<double> scratch_;
-  std::vector<std::pair<double, const InputFeature*>> ranked_;
   std::vector<std::size_t> silent_;
   std::string module_;
   std::size_t alarms_ = 0;
   std::int64_t first_step_ = 0;
   std::int64_t last_step_ = 0;
-  Seen seen_;  ///< Up to the last step that had an input.
+  bool suspicious_ = false;
+  std::size_t next_look_ = 1;  ///< Steps with an input by then.
   bool input_finite_ = true;
   std::optional<std::int64_t> nonfinite_step_;
   std::optional<std::int64_t> dead_step_;
