@@ -15,6 +15,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 
+#include "hooks/hide_inside.h"
 #include "hooks/muted.h"
 #include "hooks/origin/operator_trace.h"
 
@@ -55,6 +56,7 @@ ThreadState& thread_state() {
 struct OperatorContext : at::ObserverContext {
   std::vector<std::pair<std::shared_ptr<StepCapture>, Claim>> claims;
   std::vector<std::shared_ptr<StepCapture>> evaluations;
+  HideInside hidden;
 };
 
 /// "aten::relu_" → "relu". A view of `name`.

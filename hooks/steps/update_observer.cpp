@@ -9,13 +9,16 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 
+#include "hooks/hide_inside.h"
 #include "hooks/muted.h"
 
 namespace gradhealth::hooks {
@@ -51,7 +54,16 @@ ThreadState& thread_state() {
   return state;
 }
 
-struct NodeContext : at::ObserverContext {};
+struct NodeContext : at::ObserverContext {
+  std::optional<HideInside> hidden;
+};
+
+/// Whether what runs inside is of no interest: it is not differentiated a second time, and is no function of the
+/// trainer's, which may run a forward pass as checkpointing does.
+bool is_plain(const char* node) {
+  return !at::GradMode::is_enabled() && std::strstr(node, "CppNode<") == nullptr &&
+         std::strstr(node, "CopySlices") == nullptr;
+}
 
 /// Calls `visit(watch)` for each. The list is the caller's own: a step that ends within may change the thread's.
 template <typename Visit>
@@ -147,7 +159,9 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   if (is_node(name)) {
     ++thread.nodes;
     if (!std::exchange(thread.unsettled, true)) thread.reached.clear();  // Passes while nobody looked.
-    return std::make_unique<NodeContext>();
+    auto context = std::make_unique<NodeContext>();
+    if (is_plain(name)) context->hidden.emplace();
+    return context;
   }
   if (thread.nodes > 0) return nullptr;
   if (thread.unsettled) settle(thread);
