@@ -1,7 +1,6 @@
 #include "hooks/statistics/feature_sums.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -16,10 +15,8 @@ namespace {
 
 constexpr std::int32_t kInfinityBits = 0x7f800000;
 constexpr std::int32_t kAlwaysIntegerBits = 0x4b000000;  // 2^23: no float beyond has a fraction.
-constexpr std::int64_t kLanes = 8;                       // Whose sums stay in registers.
-constexpr std::int64_t kGroups = 8;                      // Of lanes: columns whose rows stay in the nearest cache, …
-constexpr std::int64_t kRowsOfGroups = 32;               // … so many of them.
-constexpr std::int64_t kRowsAtOnce = 1 << 20;            // So that 32 bits count them.
+constexpr std::int64_t kLanes = 8;                       // Whose sums stay in registers, …
+constexpr std::int64_t kRowsAtOnce = 64;                 // … for so many rows: memory is read in its order.
 
 GRADHEALTH_INLINE std::int32_t magnitude_bits(float x) {
   std::int32_t bits;
@@ -33,8 +30,8 @@ struct Lanes {
   double sum_squares[kLanes] = {};
   float min[kLanes];
   float max[kLanes];
-  std::int32_t finite[kLanes] = {};
-  std::int32_t integers[kLanes] = {};
+  std::int64_t finite[kLanes] = {};
+  std::int64_t integers[kLanes] = {};
 
   Lanes() {
     std::fill_n(min, kLanes, std::numeric_limits<float>::infinity());
@@ -77,6 +74,7 @@ struct Lanes {
   GRADHEALTH_INLINE bool add_if_finite(const float* values, std::int64_t rows, std::int64_t stride) {
     Lanes sums = *this;  // Not to be found in memory: kept in registers.
     std::int32_t largest[kLanes] = {};
+    std::int32_t whole[kLanes] = {};
     for (std::int64_t row = 0; row < rows; ++row) {
       const float* here = values + row * stride;
 #pragma omp simd
@@ -91,13 +89,16 @@ struct Lanes {
         sums.max[lane] = x > sums.max[lane] ? x : sums.max[lane];
         // What has a fraction is not the same after it was cut off; beyond 2^23 no float has one.
         const float small = magnitude < kAlwaysIntegerBits ? x : 0.0f;
-        sums.integers[lane] += static_cast<float>(static_cast<std::int32_t>(small)) == small;
+        whole[lane] += static_cast<float>(static_cast<std::int32_t>(small)) == small;
       }
     }
     for (const std::int32_t magnitude : largest)
       if (magnitude >= kInfinityBits) return false;
     *this = sums;
-    for (std::int32_t& count : finite) count += static_cast<std::int32_t>(rows);
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      finite[lane] += rows;
+      integers[lane] += whole[lane];
+    }
     return true;
   }
 };
@@ -121,22 +122,17 @@ GRADHEALTH_INLINE void planes_body(const float* data, std::int64_t rows, std::in
 
 /// [rows × columns], a feature per column.
 GRADHEALTH_INLINE void columns_body(const float* data, std::int64_t rows, std::int64_t columns, FeatureSums& sums) {
-  for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
-    const std::int64_t some = std::min(kRowsAtOnce, rows - first);
-    for (std::int64_t begin = 0; begin < columns; begin += kGroups * kLanes) {
-      const std::int64_t width = std::min(kGroups * kLanes, columns - begin);
-      std::array<Lanes, kGroups> groups;
-      for (std::int64_t row = 0; row < some; row += kRowsOfGroups) {
-        const std::int64_t count = std::min(kRowsOfGroups, some - row);
-        const float* values = data + (first + row) * columns + begin;
-        for (std::int64_t column = 0; column < width; column += kLanes)
-          groups[static_cast<std::size_t>(column / kLanes)].add(values + column, count, columns,
-                                                                std::min(kLanes, width - column));
-      }
-      for (std::int64_t column = 0; column < width; ++column)
-        groups[static_cast<std::size_t>(column / kLanes)].move_to(sums, begin + column, column % kLanes, some);
-    }
+  std::vector<Lanes> groups(static_cast<std::size_t>((columns + kLanes - 1) / kLanes));
+  const auto group_of = [&groups](std::int64_t column) -> Lanes& {
+    return groups[static_cast<std::size_t>(column / kLanes)];
+  };
+  for (std::int64_t row = 0; row < rows; row += kRowsAtOnce) {
+    const std::int64_t some = std::min(kRowsAtOnce, rows - row);
+    for (std::int64_t column = 0; column < columns; column += kLanes)
+      group_of(column).add(data + row * columns + column, some, columns, std::min(kLanes, columns - column));
   }
+  for (std::int64_t column = 0; column < columns; ++column)
+    group_of(column).move_to(sums, column, column % kLanes, rows);
 }
 
 #if GRADHEALTH_DISPATCH_AVX2
