@@ -29,7 +29,8 @@ int users = 0;                           // Guarded by trace_mutex: traces of ei
 at::CallbackHandle callback_handle = 0;  // Guarded by trace_mutex.
 
 thread_local int depth = 0;                         // Operators in progress that are traced.
-thread_local std::shared_ptr<FlightRecorder> only;  // Of a replay.
+thread_local std::shared_ptr<FlightRecorder> only;  // Of a replay, …
+thread_local int muted_around = 0;                  // … which may itself run where we look away.
 
 struct TraceContext : at::ObserverContext {
   std::vector<std::pair<std::shared_ptr<FlightRecorder>, FlightRecorder::Call>> calls;
@@ -71,7 +72,7 @@ void without_throwing(FlightRecorder& recorder, Body&& body) {
 }
 
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
-  if (Muted::now() || depth > 0 || !at::GradMode::is_enabled()) return nullptr;
+  if (Muted::depth() > muted_around || depth > 0 || !at::GradMode::is_enabled()) return nullptr;
   Recorders interested;
   if (only) {
     interested.push_back(only);
@@ -135,10 +136,12 @@ ReplayTrace::ReplayTrace(std::shared_ptr<FlightRecorder> recorder) {
   const std::lock_guard<std::mutex> lock(trace_mutex);
   add_user();
   only = std::move(recorder);
+  muted_around = Muted::depth();
 }
 
 ReplayTrace::~ReplayTrace() {
   only.reset();
+  muted_around = 0;
   const std::lock_guard<std::mutex> lock(trace_mutex);
   remove_user();
 }

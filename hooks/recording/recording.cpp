@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "hooks/capture/observer.h"
+#include "hooks/muted.h"
 #include "hooks/optimizer_info.h"
 #include "hooks/option_checks.h"
 #include "hooks/run_description.h"
@@ -100,7 +101,7 @@ void Recording::begin_step(std::int64_t step) {
 
 void Recording::end_step(const at::Tensor& tensor) {
   const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Muted muted;
   cost_.step_ends();
   const std::shared_ptr<StepCapture> capture = std::exchange(capture_, nullptr);
   origin_.stop();
@@ -114,6 +115,8 @@ void Recording::end_step(const at::Tensor& tensor) {
   const bool watched = !recorded && (loss.late || parameter_recorder_.gradient_sample_is_late()) && !queue_.full();
   if (!recorded && !watched && named_.empty()) return begin_step(step_ + 1);
 
+  // Not before: it would be half of what the other steps cost.
+  const at::DisableRecordFunctionGuard no_record;
   Seen seen;
   if (capture) seen = take(capture);
   if (recorded && !early_) read_gradients(capture);

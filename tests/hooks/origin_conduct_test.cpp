@@ -59,7 +59,7 @@ Trained train(const std::optional<MonitorOptions>& options, bool replay) {
     if (monitor && replay) monitor->replay(loss_of);
     const Tensor loss = std::function<Tensor()>(loss_of)();
     loss.backward();
-    if (monitor) monitor->step(loss);
+    if (monitor && options->step == gradhealth::StepMode::kExplicit) monitor->step(loss);
     if (std::isfinite(loss.item<float>())) optimizer.step();
   }
   Trained trained;
@@ -85,7 +85,9 @@ void check_identical(const Trained& a, const Trained& b) {
 }  // namespace
 
 TEST_CASE("a step that was not traced is replayed, and the training does not feel it", "[hooks]") {
-  const Trained replayed = train(default_schedule(), true);
+  MonitorOptions options = default_schedule();
+  options.step = GENERATE(gradhealth::StepMode::kExplicit, gradhealth::StepMode::kAutomatic);
+  const Trained replayed = train(options, true);
   check_identical(train(std::nullopt, false), replayed);
   REQUIRE(replayed.told->origins.size() == 1);
   const Fields& origin = replayed.told->origins.front();
