@@ -16,7 +16,9 @@ Replay::Replay(std::vector<at::Tensor> parameters, std::vector<at::Tensor> buffe
 
 void Replay::set(std::function<at::Tensor()> closure) {
   closure_ = std::move(closure);
-  if (closure_) remember_random_state();
+  if (!closure_) return;
+  remember_random_state();
+  dispatch_ = c10::impl::tls_local_dispatch_key_set();
 }
 
 void Replay::remember_random_state() { random_ = RandomState::now(parameters_); }
@@ -24,6 +26,7 @@ void Replay::remember_random_state() { random_ = RandomState::now(parameters_); 
 void Replay::run(const std::function<void(const at::Tensor& loss)>& use) const {
   const StateGuard guard(buffers_, RandomState::now(parameters_));
   random_.restore();
+  const c10::impl::ForceDispatchKeyGuard outside(dispatch_);
   const at::AutoGradMode gradients(true);
   const at::RecordFunctionGuard observed(true);
   use(closure_());

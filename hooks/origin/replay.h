@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include "hooks/origin/state_guard.h"
 
@@ -32,6 +33,9 @@ class Replay {
   std::vector<at::Tensor> buffers_;
   std::function<at::Tensor()> closure_;
   RandomState random_;
+  /// Of the trainer when it gave the closure: an automatic step may end within an operator, where LibTorch does not
+  /// differentiate.
+  c10::impl::LocalDispatchKeySet dispatch_ = c10::impl::tls_local_dispatch_key_set();
 };
 
 }  // namespace gradhealth::hooks
