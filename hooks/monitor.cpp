@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <ATen/record_function.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -28,6 +27,7 @@
 #include "hooks/statistics/reading.h"
 #include "hooks/steps/gradient_clipping.h"
 #include "hooks/steps/update_observer.h"
+#include "hooks/unobserved.h"
 
 namespace gradhealth {
 
@@ -237,8 +237,7 @@ class Monitor::Impl {
   void show(Body&& body) noexcept {
     guarded([&] {
       if (!recording_->capture() || hooks::replaying()) return;
-      const at::NoGradGuard no_grad;
-      const at::DisableRecordFunctionGuard no_record;
+      const hooks::Unobserved unobserved;
       body(*recording_->capture());
     });
   }

@@ -6,7 +6,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -14,6 +13,7 @@
 #include "hooks/capture/operator_kinds.h"
 #include "hooks/muted.h"
 #include "hooks/statistics/reading.h"
+#include "hooks/unobserved.h"
 
 namespace gradhealth::hooks {
 
@@ -305,8 +305,7 @@ std::string StepCapture::error() const {
 
 void StepCapture::keep_first(std::string_view op, const c10::OperatorName& name,
                              c10::ArrayRef<const c10::IValue> arguments) {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;  // The operators here are not to come back to this lock.
+  const Unobserved unobserved;  // The operators here are not to come back to this lock.
   const std::lock_guard<std::mutex> lock(mutex_);
   ends_.keep_first(op, name, arguments, [this](const at::Tensor& tensor) { return claims_.parameter_of(tensor) >= 0; });
 }

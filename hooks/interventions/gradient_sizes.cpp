@@ -4,8 +4,8 @@
 #include <limits>
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/record_function.h>
+
+#include "hooks/unobserved.h"
 
 namespace gradhealth::hooks {
 namespace {
@@ -23,8 +23,7 @@ double norm_of(const at::Tensor& values, double order) { return at::linalg_vecto
 }  // namespace
 
 std::optional<double> global_gradient_norm(const std::vector<at::Tensor>& parameters) {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   bool any = false;
   double squares = 0;
   for (const at::Tensor& parameter : parameters) {
@@ -37,8 +36,7 @@ std::optional<double> global_gradient_norm(const std::vector<at::Tensor>& parame
 }
 
 std::optional<std::size_t> first_nonfinite_gradient(const std::vector<at::Tensor>& parameters) {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const at::Tensor values = values_of(parameters[i]);
     // The largest magnitude, which unlike a sum of squares does not overflow by itself.

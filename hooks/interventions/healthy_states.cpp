@@ -9,6 +9,8 @@
 #include <torch/optim/optimizer.h>
 #include <torch/serialize.h>
 
+#include "hooks/unobserved.h"
+
 namespace gradhealth::hooks {
 namespace {
 
@@ -18,8 +20,7 @@ constexpr std::size_t kMostStates = 2;
 
 void HealthyStates::keep(std::int64_t step, const std::vector<at::Tensor>& tensors,
                          const torch::optim::Optimizer* optimizer) {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   if (states_.size() == kMostStates) states_.pop_front();  // First, so that there is never a third copy.
   State state;
   state.step = step;

@@ -16,6 +16,7 @@
 #include "hooks/run_description.h"
 #include "hooks/statistics/reading.h"
 #include "hooks/steps/update_observer.h"
+#include "hooks/unobserved.h"
 
 namespace gradhealth::hooks {
 
@@ -197,8 +198,7 @@ StepInFlight& Recording::add_step(const std::shared_ptr<StepCapture>& capture) {
 /// @param capture of that step; null if it is not recorded otherwise.
 void Recording::read_gradients(const std::shared_ptr<StepCapture>& capture) {
   const auto start = std::chrono::steady_clock::now();
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   check_devices();
   read_update(Ending::kNextStep);
   deliver(Waiting::kNone);
@@ -267,8 +267,7 @@ void Recording::probe(const ProbeTarget& target, const ProbeOptions& on_demand) 
   // Of the backward passes of one step, the first one stands for all.
   if (!capture_ || (!by_hand && probed_) || !(asked || plan_.probe_is_due())) return;
   const auto start = std::chrono::steady_clock::now();
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   prober_.probe(*capture_, target, on_demand, step_);
   probed_ = true;
   const std::chrono::duration<double> cost = std::chrono::steady_clock::now() - start;
@@ -276,8 +275,7 @@ void Recording::probe(const ProbeTarget& target, const ProbeOptions& on_demand) 
 }
 
 void Recording::before_foreign_change() {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   read_update(Ending::kRunEnds);
   deliver(Waiting::kNone);
 }
@@ -312,8 +310,7 @@ void Recording::take_values(StepInFlight& step) {
 
 const std::optional<OnePass>& Recording::first_pass() {
   if (!first_pass_) {
-    const at::NoGradGuard no_grad;
-    const at::DisableRecordFunctionGuard no_record;
+    const Unobserved unobserved;
     deliver(Waiting::kUntilReady);
   }
   return first_pass_;
@@ -349,8 +346,7 @@ void Recording::note_schedule(std::int64_t step, const char* reason) {
 }
 
 void Recording::finish() {
-  const at::NoGradGuard no_grad;
-  const at::DisableRecordFunctionGuard no_record;
+  const Unobserved unobserved;
   if (automatic()) settle_backward();
   if (automatic() && watch_->update_is_missing()) note_doubt(Doubt::kEndedWithoutUpdate);
   stop();
